@@ -1,0 +1,42 @@
+# The one place that knows how: the README, the workflows and .ci/run all call these targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
+
+.PHONY: demo test check bench protos clean
+
+# Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
+demo: $(VENV)/.built
+	$(BIN)/python examples/greeter/host.py "ada"
+	AUTO_MTLS=1 $(BIN)/python examples/greeter/host.py "ada"
+
+test: $(VENV)/.built
+	cargo test --locked --quiet
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.built
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	PYO3_PYTHON=$(BIN)/python cargo clippy --locked --all-targets --features python -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest pyplugin._rust
+	$(BIN)/python scripts/gen_protos.py --check
+
+bench: $(VENV)/.built
+	$(BIN)/python -m benches.startup
+
+protos: $(VENV)/.built
+	$(BIN)/python scripts/gen_protos.py
+
+# An editable install: Python sources are used in place, the extension is built into the package.
+$(VENV)/.built: pyproject.toml $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .build target

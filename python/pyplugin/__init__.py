@@ -1,0 +1,132 @@
+"""HashiCorp go-plugin for Python: hosts that run plugins, and plugins that hosts run.
+
+A host uses :class:`Client`, a plugin :func:`serve`; both describe the service with a
+:class:`Plugin`. Names are loaded when they are first used, so that a plugin does not pay at its
+start for what only hosts need.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .broker import GRPCBroker
+    from .client import Client
+    from .constants import (
+        CORE_PROTOCOL_VERSION,
+        NETWORK_TCP,
+        NETWORK_UNIX,
+        PROTOCOL_GRPC,
+    )
+    from .errors import (
+        AppProtocolMismatch,
+        BrokerError,
+        BrokerTimeout,
+        CoreProtocolMismatch,
+        HandshakeError,
+        MagicCookieMismatch,
+        PluginCrashed,
+        PluginNotExecutable,
+        PluginNotFound,
+        ProcessExitedError,
+        PyPluginError,
+        StartTimeout,
+        TLSError,
+        UnsupportedProtocol,
+    )
+    from .handshake import HandshakeConfig, HandshakeLine
+    from .host.config import ClientConfig
+    from .plugin import Plugin, PluginSet, VersionedPlugins
+    from .reattach import ReattachConfig
+    from .server import serve
+    from .serving.config import ServeConfig
+    from .serving.hclog import HCLogFormatter, configure_logging
+
+_MODULES = {
+    "broker": ["GRPCBroker"],
+    "client": ["Client"],
+    "constants": ["CORE_PROTOCOL_VERSION", "NETWORK_TCP", "NETWORK_UNIX", "PROTOCOL_GRPC"],
+    "errors": [
+        "AppProtocolMismatch",
+        "BrokerError",
+        "BrokerTimeout",
+        "CoreProtocolMismatch",
+        "HandshakeError",
+        "MagicCookieMismatch",
+        "PluginCrashed",
+        "PluginNotExecutable",
+        "PluginNotFound",
+        "ProcessExitedError",
+        "PyPluginError",
+        "StartTimeout",
+        "TLSError",
+        "UnsupportedProtocol",
+    ],
+    "handshake": ["HandshakeConfig", "HandshakeLine"],
+    "host.config": ["ClientConfig"],
+    "plugin": ["Plugin", "PluginSet", "VersionedPlugins"],
+    "reattach": ["ReattachConfig"],
+    "server": ["serve"],
+    "serving.config": ["ServeConfig"],
+    "serving.hclog": ["HCLogFormatter", "configure_logging"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    # broker
+    "GRPCBroker",
+    # client
+    "Client",
+    "ClientConfig",
+    "ReattachConfig",
+    # constants
+    "CORE_PROTOCOL_VERSION",
+    "NETWORK_TCP",
+    "NETWORK_UNIX",
+    "PROTOCOL_GRPC",
+    # errors
+    "PyPluginError",
+    "HandshakeError",
+    "CoreProtocolMismatch",
+    "AppProtocolMismatch",
+    "UnsupportedProtocol",
+    "PluginNotFound",
+    "PluginNotExecutable",
+    "MagicCookieMismatch",
+    "ProcessExitedError",
+    "PluginCrashed",
+    "StartTimeout",
+    "TLSError",
+    "BrokerError",
+    "BrokerTimeout",
+    # handshake
+    "HandshakeConfig",
+    "HandshakeLine",
+    # plugin
+    "Plugin",
+    "PluginSet",
+    "VersionedPlugins",
+    # server
+    "HCLogFormatter",
+    "ServeConfig",
+    "configure_logging",
+    "serve",
+    # this module
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from ._rust import __version__ as value
+    elif name in _MODULE_OF:
+        value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+# Made by scripts/gen_protos.py. Do not edit.

@@ -1,0 +1,247 @@
+"""The broker: further gRPC connections between host and plugin, in both directions.
+
+Without multiplexing (go-plugin ``grpc_broker.go``) whoever serves an id opens a listener of its own
+and announces the address as ``ConnInfo`` on one stream that both sides keep open; whoever dials the
+id waits for that announcement. Ids travel in messages of the application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ._compat import timeout as time_limit
+from ._generated import grpc_broker_grpc
+from ._generated.grpc_broker_pb2 import ConnInfo
+from .constants import BROKER_TIMEOUT
+from .errors import BrokerError, BrokerTimeout
+from .net.grpc import PluginChannel, PluginServer
+from .net.tasks import TaskScope
+from .net.transport import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from grpclib.server import Stream
+
+    from .mtls import Identity
+    from .net.grpc import Explain
+    from .net.transport import Listener
+
+__all__ = ["GRPCBroker"]
+
+
+class ConnInfoStream(Protocol):
+    """What the broker needs of its stream: grpclib's, of either side."""
+
+    async def send_message(self, message: ConnInfo, /) -> None:
+        """Sends one announcement."""
+
+    async def recv_message(self) -> ConnInfo | None:
+        """The next announcement of the peer, None at the end."""
+
+
+class GRPCBroker:
+    """Opens and accepts sub-channels. ``Plugin`` methods and ``Client.broker`` hand it out.
+
+    Args:
+        open_listener: Makes the listener of one accepted id.
+        identity: TLS of the main connection, which secures the sub-channels too; None without TLS.
+        logger: Where exceptions of handlers are logged.
+        explain: Finds out why a connection is gone, as in ``PluginChannel``.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_listener: Callable[[], Listener],
+        identity: Identity | None,
+        logger: logging.Logger,
+        explain: Explain | None = None,
+    ) -> None:
+        self._open_listener = open_listener
+        self._identity = identity
+        self._logger = logger
+        self._explain = explain
+        self._ids = itertools.count(1)
+        self._tasks = TaskScope("broker", logger)
+        # What the peer announced and nobody has dialled, or the other way round.
+        self._announced: dict[int, asyncio.Future[ConnInfo]] = {}
+        # Resolves to the stream to the peer; a newer stream replaces an older one.
+        self._stream: asyncio.Future[ConnInfoStream] | None = None
+        self._sending = asyncio.Lock()
+        self._servers: weakref.WeakSet[PluginServer] = weakref.WeakSet()
+        self._channels: weakref.WeakSet[PluginChannel] = weakref.WeakSet()
+        self._closed: str | None = None
+
+    def next_id(self) -> int:
+        """A service id that this side has not used yet; the first is 1."""
+        return next(self._ids)
+
+    async def accept_and_serve(self, service_id: int, servicers: Collection[Any]) -> PluginServer:
+        """Serves ``servicers`` under ``service_id`` and announces it to the peer.
+
+        Args:
+            service_id: From ``next_id()``. The application tells the peer.
+            servicers: grpclib servicers.
+
+        Returns:
+            The running server, a grpclib ``Server``: ``close()`` and ``await wait_closed()`` end it.
+
+        Raises:
+            BrokerTimeout: The peer has not opened the broker's stream within 5 s.
+            BrokerError: The broker is closed, or the announcement could not be sent.
+            OSError: No listener could be made.
+
+        Cancellation is safe: nothing stays open.
+        """
+        self._check_open()
+        listener = self._open_listener()
+        try:
+            server = PluginServer(servicers, logger=self._logger)
+            await server.serve_on(
+                listener, tls=self._identity.server_context if self._identity else None
+            )
+        except BaseException:
+            listener.close()
+            raise
+        self._servers.add(server)
+        try:
+            await self._announce(
+                ConnInfo(
+                    service_id=service_id,
+                    network=listener.address.network,
+                    address=listener.address.address,
+                )
+            )
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    async def dial(self, service_id: int, *, timeout: float = BROKER_TIMEOUT) -> PluginChannel:
+        """Connects to what the peer serves under ``service_id``.
+
+        Args:
+            service_id: An id that the peer has announced or is about to.
+            timeout: Seconds to wait for the announcement.
+
+        Returns:
+            A grpclib ``Channel``, connected at its first call. Close it when done.
+
+        Raises:
+            BrokerTimeout: The announcement did not come in time; also a ``TimeoutError``.
+            BrokerError: The broker is closed, the peer is gone, or it announced no usable address.
+
+        Cancellation is safe: the announcement can be dialled again.
+        """
+        self._check_open()
+        announced = self._announcement(service_id)
+        try:
+            async with time_limit(timeout):
+                info = await asyncio.shield(announced)
+        except TimeoutError as error:
+            raise BrokerTimeout(
+                f"the peer did not announce broker id {service_id} within {timeout:g} s: it must "
+                "accept the id that it, or this side, sent in a message"
+            ) from error
+        finally:
+            self._forget(service_id, announced)
+        address = Address(info.network, info.address)
+        try:
+            address.check()
+        except ValueError as error:
+            raise BrokerError(
+                f"the peer announced broker id {service_id} at an unusable address: {error}"
+            ) from error
+        channel = PluginChannel(
+            address,
+            tls=self._identity.client_context if self._identity else None,
+            tasks=self._tasks,
+        )
+        channel.explain = self._explain
+        self._channels.add(channel)
+        return channel
+
+    async def close(self) -> None:
+        """Ends every server and channel of this broker and wakes whoever waits. Idempotent."""
+        self.fail("the broker was closed")
+        servers, channels = list(self._servers), list(self._channels)
+        for server in servers:
+            server.close()
+        for channel in channels:
+            channel.close()
+        for item in [*servers, *channels]:
+            await item.wait_closed()
+        await self._tasks.aclose()
+
+    async def run(self, stream: ConnInfoStream) -> None:
+        """Carries announcements over ``stream`` until the peer ends it."""
+        connected = self._connected()
+        if connected.done():
+            connected = self._stream = asyncio.get_running_loop().create_future()
+        connected.set_result(stream)
+        while (info := await stream.recv_message()) is not None:
+            self._deliver(info)
+
+    def fail(self, reason: str) -> None:
+        """Refuses all further work, and wakes whoever waits with a ``BrokerError``."""
+        if self._closed is None:
+            self._closed = reason
+        waiting: list[asyncio.Future[Any]] = [*self._announced.values(), self._connected()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(BrokerError(reason))
+                # Marked as seen: most of them have nobody waiting.
+                future.exception()
+
+    def _deliver(self, info: ConnInfo) -> None:
+        announced = self._announcement(info.service_id)
+        if not announced.done():
+            announced.set_result(info)
+            asyncio.get_running_loop().call_later(
+                BROKER_TIMEOUT, self._forget, info.service_id, announced
+            )
+
+    def _announcement(self, service_id: int) -> asyncio.Future[ConnInfo]:
+        if service_id not in self._announced:
+            self._announced[service_id] = asyncio.get_running_loop().create_future()
+        return self._announced[service_id]
+
+    def _forget(self, service_id: int, announced: asyncio.Future[ConnInfo]) -> None:
+        if self._announced.get(service_id) is announced:
+            del self._announced[service_id]
+
+    async def _announce(self, info: ConnInfo) -> None:
+        async with self._sending:
+            try:
+                async with time_limit(BROKER_TIMEOUT):
+                    stream = await asyncio.shield(self._connected())
+            except TimeoutError as error:
+                raise BrokerTimeout(
+                    f"the peer did not open the broker's stream within {BROKER_TIMEOUT:g} s"
+                ) from error
+            await stream.send_message(info)
+
+    def _connected(self) -> asyncio.Future[ConnInfoStream]:
+        if self._stream is None:
+            self._stream = asyncio.get_running_loop().create_future()
+        return self._stream
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise BrokerError(self._closed)
+
+
+class GRPCBrokerServicer(grpc_broker_grpc.GRPCBrokerBase):
+    """The plugin's end of the broker's stream."""
+
+    def __init__(self, broker: GRPCBroker) -> None:
+        self._broker = broker
+
+    async def StartStream(self, stream: Stream[ConnInfo, ConnInfo]) -> None:  # noqa: N802
+        """Runs until the host ends the stream."""
+        await self._broker.run(stream)

@@ -1,0 +1,576 @@
+"""``Client``: a plugin as its host sees it, from start to end (go-plugin ``client.go``)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+import os
+import shutil
+import ssl
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.health.v1.health_grpc import HealthStub
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from ._compat import timeout
+from ._generated import grpc_broker_grpc, grpc_controller_grpc, grpc_controller_pb2
+from .broker import GRPCBroker
+from .constants import (
+    CORE_PROTOCOL_VERSION,
+    ENV_UNIX_SOCKET_DIR,
+    GRPC_HEALTH_SERVICE_NAME,
+    PROTOCOL_GRPC,
+)
+from .environment import PluginEnvironment, host_environment
+from .errors import (
+    AppProtocolMismatch,
+    HandshakeError,
+    PluginCrashed,
+    ProcessExitedError,
+    PyPluginError,
+    StartTimeout,
+    TLSError,
+    UnsupportedProtocol,
+)
+from .handshake import HandshakeLine, parse_line
+from .host.config import ClientConfig
+from .host.diagnose import diagnose, plugin_name
+from .host.process import ProcessRunner, describe_exit
+from .host.stderr import StderrReader
+from .host.stdio import drain_stdio
+from .host.stdout import StdoutReader
+from .net.grpc import PluginChannel
+from .net.tasks import TaskScope
+from .net.transport import Address, make_socket_folder, open_listener
+from .plugin import as_versioned
+from .reattach import ReattachConfig
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .mtls import Cert, Identity
+    from .net.grpc import ErrorFactory
+    from .plugin import PluginSet
+
+__all__ = ["Client", "ClientConfig"]
+
+Self = TypeVar("Self", bound="Client")
+
+# Seconds that a process whose stdout or connection broke has to be seen ending.
+_EXIT_GRACE = 0.5
+# Seconds between attempts to reach a plugin that wrote its handshake before it listens.
+_RETRY_SECONDS = (0.01, 0.02, 0.05, 0.1)
+
+
+class _State(enum.Enum):
+    IDLE = "was not started"
+    STARTING = "is starting"
+    RUNNING = "is running"
+    KILLED = "was killed"
+
+
+class Client:
+    """One plugin: starts it, talks to it, ends it.
+
+    Use it as ``async with Client(config) as client:``, or call ``start()`` and ``kill()``. Everything
+    belongs to the event loop that ``start()`` ran in.
+
+    Args:
+        config: What to start, or where to attach.
+
+    Raises:
+        ValueError: Not exactly one of ``cmd`` and ``reattach`` is set, or ``cmd`` is empty.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        if (config.cmd is None) == (config.reattach is None):
+            raise ValueError("exactly one of `cmd` or `reattach` must be set")
+        if config.cmd is not None and not config.cmd:
+            raise ValueError("`cmd` is empty: it needs at least the plugin's program")
+        self._config = config
+        self._name = plugin_name(config.cmd) if config.cmd else "reattached plugin"
+        self._logger = config.logger or logging.getLogger("pyplugin.host")
+        self._state = _State.IDLE
+        self._lock = asyncio.Lock()
+        self._tasks = TaskScope("client", self._logger)
+        self._kill_task: asyncio.Task[None] | None = None
+        self._runner: ProcessRunner | None = None
+        self._stdout: StdoutReader | None = None
+        self._stderr: StderrReader | None = None
+        self._socket_folder: str | None = None
+        self._handshake: HandshakeLine | None = None
+        self._identity: Identity | None = None
+        self._plugins: PluginSet = {}
+        self._channel: PluginChannel | None = None
+        self._broker: GRPCBroker | None = None
+
+    async def start(self) -> None:
+        """Starts the plugin, or attaches to it, and makes sure that it answers. Idempotent.
+
+        Raises:
+            HandshakeError: It could not be started, or its handshake is not one this host accepts;
+                the subclasses tell more.
+            ProcessExitedError: Its process ended before it was ready.
+            StartTimeout: It was not ready within ``start_timeout``.
+            TLSError: Mutual TLS failed.
+            RuntimeError: This client was killed before.
+
+        The error names the plugin and carries its exit status, the start of its stdout and the end of
+        its stderr. Cancellation is safe: like any failure it leaves no process, socket, task or file.
+        """
+        async with self._lock:
+            if self._state is _State.RUNNING:
+                return
+            if self._state is _State.KILLED:
+                raise RuntimeError(f"{self} was killed; make a new Client to start it again")
+            self._state = _State.STARTING
+            try:
+                try:
+                    async with timeout(self._config.start_timeout):
+                        await self._start()
+                except TimeoutError as error:
+                    if isinstance(error, PyPluginError):
+                        raise
+                    raise StartTimeout(self._what_it_waited_for()) from error
+            except BaseException as error:
+                failure = self._tasks.spawn(self._abandon_start(error), "failed start")
+                await asyncio.shield(failure)
+                raise
+            self._state = _State.RUNNING
+
+    def dispense(self, name: str) -> Any:
+        """A stub of the plugin called ``name``: whatever its ``Plugin.stub()`` returns.
+
+        Raises:
+            KeyError: The plugin set of the negotiated version has no such name.
+            RuntimeError: The client is not started, or was killed.
+        """
+        channel = self._require(self._channel)
+        try:
+            plugin = self._plugins[name]
+        except KeyError:
+            known = ", ".join(map(repr, self._plugins)) or "none"
+            raise KeyError(
+                f"{self} has no plugin {name!r} in version {self.negotiated_version}; "
+                f"it has: {known}"
+            ) from None
+        return plugin.stub(self.broker, channel)
+
+    @property
+    def broker(self) -> GRPCBroker:
+        """Opens sub-channels to and from the plugin.
+
+        Raises:
+            RuntimeError: The client is not started, or was killed.
+        """
+        return self._require(self._broker)
+
+    @property
+    def negotiated_version(self) -> int:
+        """The application protocol version that the plugin chose; 0 before ``start()``."""
+        return self._handshake.app_protocol_version if self._handshake else 0
+
+    @property
+    def pid(self) -> int | None:
+        """The plugin's process id; None before it runs."""
+        if self._config.reattach is not None:
+            return self._config.reattach.pid
+        return self._runner.pid if self._runner else None
+
+    def reattach_config(self) -> ReattachConfig | None:
+        """What another host needs to attach to this plugin; None before ``start()``.
+
+        Under AutoMTLS it holds a private key.
+        """
+        if self._config.reattach is not None or self._handshake is None:
+            return self._config.reattach
+        identity = self._identity
+        return ReattachConfig(
+            pid=self.pid or 0,
+            addr=self._handshake.address,
+            network=self._handshake.network,
+            protocol=self._handshake.protocol,
+            protocol_version=self.negotiated_version,
+            server_cert_pem=identity.peer_cert_pem if identity else None,
+            client_cert_pem=identity.cert_pem if identity else None,
+            client_key_pem=identity.key_pem if identity else None,
+        )
+
+    async def kill(self) -> None:
+        """Ends the plugin and everything of this client. Idempotent.
+
+        It asks the plugin to shut down, and after ``kill_timeout`` seconds each sends SIGTERM and
+        then SIGKILL. A plugin that was reattached is only asked. Calls in flight end with a
+        ``GRPCError`` of status ``UNAVAILABLE``. When the caller is cancelled, the work goes on to
+        its end in the background.
+        """
+        if self._kill_task is None:
+            self._kill_task = self._tasks.spawn(self._kill(), "kill")
+        await asyncio.shield(self._kill_task)
+
+    async def __aenter__(self: Self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.kill()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self} that {self._state.value}>"
+
+    def __str__(self) -> str:
+        return f"plugin {self._name!r}" + (f" (pid {self.pid})" if self.pid else "")
+
+    # Start
+
+    async def _start(self) -> None:
+        if self._config.reattach is not None:
+            self._handshake, self._identity = _reattached(self._config.reattach)
+        else:
+            cert = self._spawn()
+            self._handshake = await self._read_handshake()
+            self._identity = self._make_identity(self._handshake, cert)
+        self._plugins = self._choose_plugins(self._handshake)
+        address = Address(self._handshake.network, self._handshake.address)
+        try:
+            address.check()
+        except ValueError as error:
+            raise HandshakeError(f"its handshake names no usable address: {error}") from error
+        self._channel = PluginChannel(
+            address,
+            tls=self._identity.client_context if self._identity else None,
+            tasks=self._tasks,
+        )
+        await self._reach(self._channel)
+        self._channel.explain = self._explain_loss
+        self._broker = GRPCBroker(
+            open_listener=lambda: open_listener(PluginEnvironment(socket_dir=self._socket_folder)),
+            identity=self._identity,
+            logger=self._logger,
+            explain=self._explain_loss,
+        )
+        self._tasks.spawn(self._run_broker(self._channel, self._broker), "broker")
+        self._tasks.spawn(drain_stdio(self._channel, self._logger), "stdio")
+        if self._runner is not None:
+            self._tasks.spawn(self._watch_exit(self._runner, self._broker), "exit")
+        self._logger.info("%s started", self)
+
+    def _spawn(self) -> Cert | None:
+        config = self._config
+        assert config.cmd is not None
+        cert = None
+        if config.auto_mtls:
+            from . import mtls
+
+            cert = mtls.generate()
+        extra = config.env or {}
+        if ENV_UNIX_SOCKET_DIR not in extra:
+            self._socket_folder = make_socket_folder()
+        environment = host_environment(
+            {} if config.skip_host_env else os.environ,
+            extra,
+            handshake=config.handshake_config,
+            versions=self._versioned(),
+            ports=(config.min_port, config.max_port),
+            socket_dir=self._socket_folder,
+            client_cert_pem=cert.cert_pem if cert else None,
+        )
+        self._runner = ProcessRunner(config.cmd, env=environment, cwd=config.cwd)
+        self._stdout = StdoutReader(self._runner.stdout)
+        logger = config.stderr_logger or (
+            config.logger.getChild("stderr")
+            if config.logger
+            else self._logger.getChild(f"plugin.{self._name}")
+        )
+        self._stderr = StderrReader(self._runner.stderr, logger)
+        return cert
+
+    async def _read_handshake(self) -> HandshakeLine:
+        assert self._runner is not None
+        assert self._stdout is not None
+        line = self._stdout.line
+        await asyncio.wait([line, self._runner.exited], return_when=asyncio.FIRST_COMPLETED)
+        if not line.done():
+            await self._stdout.finish()
+        raw = line.result()
+        if raw:
+            try:
+                return parse_line(os.fsdecode(raw))
+            except HandshakeError:
+                await self._runner.wait(_EXIT_GRACE)
+                raise
+        if await self._runner.wait(_EXIT_GRACE):
+            raise ProcessExitedError("it ended before it wrote a handshake")
+        what = "an empty line" if self._stdout.head else "nothing, and closed its stdout"
+        raise HandshakeError(f"instead of a handshake it wrote {what}")
+
+    def _versioned(self) -> dict[int, PluginSet]:
+        return as_versioned(
+            self._config.plugins, self._config.handshake_config.protocol_version
+        )
+
+    def _choose_plugins(self, handshake: HandshakeLine) -> PluginSet:
+        versioned = self._versioned()
+        version = handshake.app_protocol_version
+        if version not in versioned:
+            raise AppProtocolMismatch(
+                f"it speaks protocol version {version} of the application, this host "
+                f"{', '.join(map(str, sorted(versioned)))}: upgrade the older of the two"
+            )
+        if handshake.protocol != PROTOCOL_GRPC:
+            raise UnsupportedProtocol(
+                f"it speaks {handshake.protocol!r}, and only 'grpc' is supported: a Go plugin must "
+                "set GRPCServer in its ServeConfig"
+            )
+        return versioned[version]
+
+    def _make_identity(self, handshake: HandshakeLine, cert: Cert | None) -> Identity | None:
+        if cert is None:
+            if handshake.server_cert:
+                raise TLSError("it serves mutual TLS, which this host did not ask for")
+            return None
+        if not handshake.server_cert:
+            raise TLSError(
+                "it offers no certificate for the mutual TLS that this host asked for: it may have "
+                "been built without AutoMTLS; auto_mtls=False talks to it in the clear"
+            )
+        from . import mtls
+
+        peer = mtls.der_to_pem(mtls.decode_handshake_cert(handshake.server_cert))
+        return mtls.Identity(cert.cert_pem, cert.key_pem, peer)
+
+    async def _reach(self, channel: PluginChannel) -> None:
+        """Connects, and asks the plugin for its health."""
+        delays = iter(_RETRY_SECONDS)
+        delay = 0.0
+        while True:
+            try:
+                await channel.connect()
+                reply = await HealthStub(channel).Check(
+                    HealthCheckRequest(service=GRPC_HEALTH_SERVICE_NAME)
+                )
+            except GRPCError as error:
+                if error.status is Status.UNIMPLEMENTED:
+                    return
+                cause = error.__cause__ or channel.loss()
+                if not isinstance(cause, ConnectionRefusedError | FileNotFoundError):
+                    raise await self._unreachable(error, cause) from error
+                delay = next(delays, delay)
+                if await self._has_exited(delay):
+                    raise ProcessExitedError("it ended right after its handshake") from error
+                if self._runner is None:
+                    raise HandshakeError(
+                        f"nothing listens at its address any more: {error.message}"
+                    ) from error
+            else:
+                if reply.status != HealthCheckResponse.SERVING:
+                    name = HealthCheckResponse.ServingStatus.Name(reply.status)
+                    raise HandshakeError(f"its health service says {name}, not SERVING")
+                return
+
+    async def _unreachable(
+        self, error: GRPCError, cause: BaseException | None
+    ) -> PyPluginError:
+        if self._identity and isinstance(cause, ssl.SSLError | ConnectionError):
+            return TLSError(f"mutual TLS with it failed: {cause}")
+        if await self._has_exited(_EXIT_GRACE):
+            return ProcessExitedError("it ended before it answered its first call")
+        return HandshakeError(f"it did not answer its first call, a health check: {error.message}")
+
+    async def _has_exited(self, seconds: float) -> bool:
+        """Whether its process ends within ``seconds``."""
+        if self._runner is None:
+            await asyncio.sleep(seconds)
+            return False
+        return await self._runner.wait(seconds)
+
+    def _what_it_waited_for(self) -> str:
+        seconds = f"within {self._config.start_timeout:g} s"
+        if self._handshake is None:
+            return f"it wrote no handshake to its stdout {seconds}"
+        return f"it wrote a handshake, but did not answer a health check {seconds}"
+
+    async def _abandon_start(self, error: BaseException) -> None:
+        """Leaves nothing of a failed start, and lets ``error`` say all that is known about it."""
+        code = self._runner.exit_code if self._runner else None
+        stdout, stderr, handshake = self._stdout, self._stderr, self._handshake
+        if self._runner is not None:
+            self._runner.kill()
+        await self._release()
+        if self._state is _State.STARTING:
+            self._state = _State.IDLE
+        if isinstance(error, PyPluginError):
+            error.plugin = self._name
+            error.exit_code = code
+            error.stdout_head = stdout.head if stdout and handshake is None else b""
+            error.stderr_tail = stderr.tail if stderr else ()
+            error.args = (self._describe(error), *error.args[1:])
+
+    def _describe(self, error: PyPluginError) -> str:
+        lines = [f"plugin {self._name!r}: {error}"]
+        if error.exit_code is not None:
+            lines.append(f"Its process {describe_exit(error.exit_code)}.")
+        if error.stdout_head:
+            lines.append(f"Its stdout began with {error.stdout_head!r}; a plugin must print nothing "
+                         "before its handshake.")
+        lines += _quote(error.stderr_tail)
+        if isinstance(error, HandshakeError | ProcessExitedError) and not error.stderr_tail:
+            notes = diagnose(self._config.cmd or (), os.environ)
+            lines += [notes] if notes and notes not in str(error) else []
+        return "\n".join(lines)
+
+    # Run
+
+    async def _run_broker(self, channel: PluginChannel, broker: GRPCBroker) -> None:
+        reason = "the plugin ended the broker's stream"
+        try:
+            async with grpc_broker_grpc.GRPCBrokerStub(channel).StartStream.open() as stream:
+                await stream.send_request()
+                await broker.run(stream)
+        except GRPCError as error:
+            reason = f"the broker's stream ended: {error.message}"
+        broker.fail(f"{self}: {reason}")
+
+    async def _watch_exit(self, runner: ProcessRunner, broker: GRPCBroker) -> None:
+        status = await asyncio.shield(runner.exited)
+        await self._finish_pipes()
+        broker.fail(f"{self} {describe_exit(status)}")
+        self._logger.info("%s %s", self, describe_exit(status))
+
+    async def _explain_loss(self, reason: str) -> ErrorFactory:
+        """What to tell the calls that a lost connection ended."""
+        if self._state is _State.KILLED:
+            reason = "kill() ended it"
+        elif await self._has_exited(_EXIT_GRACE):
+            await self._finish_pipes()
+        code = self._runner.exit_code if self._runner else None
+        tail = self._stderr.tail if self._stderr else ()
+        text = f"{self}: {reason if code is None else describe_exit(code)}"
+        text = "\n".join([text, *_quote(tail)])
+        return lambda: PluginCrashed(
+            text, plugin=self._name, exit_code=code, stderr_tail=tail
+        )
+
+    async def _finish_pipes(self) -> None:
+        for reader in (self._stdout, self._stderr):
+            if reader is not None:
+                await reader.finish()
+
+    def _require(self, item: Item | None) -> Item:
+        if item is None or self._state is not _State.RUNNING:
+            raise RuntimeError(f"{self} {self._state.value}: `await client.start()` comes first")
+        return item
+
+    # End
+
+    async def _kill(self) -> None:
+        was_running = self._state is _State.RUNNING
+        self._state = _State.KILLED
+        runner, channel = self._runner, self._channel
+        try:
+            if not was_running:
+                # A start under way fails at once, and cleans up after itself.
+                if runner is not None:
+                    runner.kill()
+                if channel is not None:
+                    channel.close()
+                async with self._lock:
+                    return
+            if self._broker is not None:
+                await self._broker.close()
+            if channel is not None and not (runner and runner.exited.done()):
+                await self._ask_to_end(channel)
+                channel.close()
+            if runner is not None and not self._is_test:
+                await self._end_process(runner)
+        except asyncio.CancelledError:
+            if runner is not None and not self._is_test:
+                runner.kill()
+            raise
+        finally:
+            await self._release()
+
+    @property
+    def _is_test(self) -> bool:
+        return self._config.reattach is not None and self._config.reattach.test
+
+    async def _ask_to_end(self, channel: PluginChannel) -> None:
+        stub = grpc_controller_grpc.GRPCControllerStub(channel)
+        try:
+            await stub.Shutdown(grpc_controller_pb2.Empty(), timeout=self._config.kill_timeout)
+        except (GRPCError, OSError, asyncio.TimeoutError) as error:
+            # Go's server ends inside the call, so a lost connection is the usual answer.
+            self._logger.debug("%s: the answer to Shutdown was %r", self, error)
+
+    async def _end_process(self, runner: ProcessRunner) -> None:
+        seconds = self._config.kill_timeout
+        if await runner.wait(seconds):
+            return
+        self._logger.warning("%s did not end within %g s: sending SIGTERM", self, seconds)
+        runner.terminate()
+        if await runner.wait(seconds):
+            return
+        self._logger.warning("%s ignored SIGTERM for %g s: sending SIGKILL", self, seconds)
+        runner.kill()
+        await asyncio.shield(runner.exited)
+
+    async def _release(self) -> None:
+        """Gives back everything that this client holds; its process has ended or is about to."""
+        channel, self._channel = self._channel, None
+        broker, self._broker = self._broker, None
+        try:
+            if channel is not None:
+                channel.close()
+            if broker is not None:
+                await broker.close()
+            if self._runner is not None:
+                await asyncio.shield(self._runner.exited)
+            if channel is not None:
+                await channel.wait_closed()
+        finally:
+            await self._finish_pipes()
+            if self._socket_folder is not None:
+                shutil.rmtree(self._socket_folder, ignore_errors=True)
+                self._socket_folder = None
+            await self._tasks.aclose()
+
+
+Item = TypeVar("Item")
+
+
+def _reattached(config: ReattachConfig) -> tuple[HandshakeLine, Identity | None]:
+    identity = None
+    if config.server_cert_pem is not None:
+        if config.client_cert_pem is None or config.client_key_pem is None:
+            raise TLSError(
+                "it serves mutual TLS, and the ReattachConfig lacks the certificate and key of the "
+                "host that started it"
+            )
+        from . import mtls
+
+        identity = mtls.Identity(
+            config.client_cert_pem, config.client_key_pem, config.server_cert_pem
+        )
+    return HandshakeLine(
+        core_protocol_version=CORE_PROTOCOL_VERSION,
+        app_protocol_version=config.protocol_version,
+        network=config.network,
+        address=config.addr,
+        protocol=config.protocol,
+    ), identity
+
+
+def _quote(tail: tuple[bytes, ...]) -> list[str]:
+    """The last lines of stderr, for a message."""
+    if not tail:
+        return []
+    return ["Its stderr ended with:", *(f"  {line.decode('utf-8', 'replace')}" for line in tail)]

@@ -1,0 +1,90 @@
+"""Why a plugin could not be started, or said nothing: what its file and command tell."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import struct
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# e_machine of an ELF header, and what platform.machine() calls it
+_ELF_MACHINES = {
+    3: "i386",
+    8: "mips",
+    20: "ppc",
+    21: "ppc64",
+    22: "s390x",
+    40: "arm",
+    62: "x86_64",
+    183: "aarch64",
+    243: "riscv64",
+    258: "loongarch64",
+}
+_SAME_MACHINE = {"amd64": "x86_64", "arm64": "aarch64", "i686": "i386", "i586": "i386"}
+
+
+def plugin_name(command: Sequence[str]) -> str:
+    """What errors and loggers call a plugin: its file's name, or its script's under Python."""
+    name = Path(command[0]).name if command else ""
+    if name.startswith("python"):
+        for argument in command[1:]:
+            if not argument.startswith("-"):
+                return Path(argument).name
+    return name
+
+
+def diagnose(command: Sequence[str], env: Mapping[str, str]) -> str:
+    """What is wrong with the plugin's file, as far as can be told from here; else nothing."""
+    program = command[0] if command else ""
+    found = program if os.path.dirname(program) else shutil.which(program, path=env.get("PATH"))
+    if found is None:
+        return f"There is no {program!r} in the folders of PATH ({env.get('PATH', '')!r})."
+    path = Path(found)
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"{found!r}: {error.strerror}. Is the plugin installed, and the path right?"
+    if path.is_dir():
+        return f"{found!r} is a folder, not a program."
+    if not status.st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
+        return f"{found!r} is not executable: chmod +x it, or run it by its interpreter."
+    if not os.access(found, os.X_OK):
+        return f"{found!r} ({stat.filemode(status.st_mode)}) may not be executed by this user."
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+    except OSError:
+        return ""
+    return _diagnose_content(found, head)
+
+
+def _diagnose_content(path: str, head: bytes) -> str:
+    if not head:
+        return f"{path!r} is empty."
+    if head.startswith(b"#!"):
+        interpreter = os.fsdecode(head[2:].split(b"\n")[0]).split()
+        if interpreter and not Path(interpreter[0]).exists():
+            return f"{path!r} wants the interpreter {interpreter[0]!r}, which does not exist."
+        return ""
+    if head.startswith(b"\x7fELF") and len(head) >= 20:
+        order = "<" if head[5] == 1 else ">"
+        (machine,) = struct.unpack_from(f"{order}H", head, 18)
+        wanted = _ELF_MACHINES.get(machine, f"machine {machine}")
+        here = _SAME_MACHINE.get(platform.machine().lower(), platform.machine().lower())
+        if wanted != here:
+            return f"{path!r} was built for {wanted}, this machine is {here}."
+        if sys.platform == "darwin":
+            return f"{path!r} was built for Linux, not for macOS."
+        return ""
+    if head.startswith(b"MZ") and sys.platform != "win32":
+        return f"{path!r} was built for Windows."
+    if head[:4] in (b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe") and sys.platform != "darwin":
+        return f"{path!r} was built for macOS."
+    return ""

@@ -1,0 +1,200 @@
+"""The plugin's process: spawning, its pipes, its end. Differences between systems end here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, cast
+
+from .._compat import timeout
+from ..errors import HandshakeError, PluginNotExecutable, PluginNotFound
+from .diagnose import diagnose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import BinaryIO
+
+_READ_BYTES = 64 * 1024
+# A pipe holds at most this much that a dead process left behind (Linux: /proc/sys/fs/pipe-max-size).
+_MAX_LEFT_BEHIND_BYTES = 1024 * 1024
+# Seconds for a reading thread to see the end of a dead process's pipe.
+_FINISH_TIMEOUT = 1.0
+
+
+class PipeReader:
+    """Feeds what arrives in a pipe to ``feed``, in the event loop, until the pipe ends.
+
+    Attributes:
+        ended: Done when there is nothing more to come.
+    """
+
+    def __init__(self, pipe: BinaryIO, feed: Callable[[bytes], None]) -> None:
+        self._pipe = pipe
+        self._feed = feed
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._has_thread = False
+        try:
+            os.set_blocking(pipe.fileno(), False)
+            self._loop.add_reader(pipe.fileno(), self._on_readable)
+        except (AttributeError, NotImplementedError, OSError):
+            # Windows: neither the pipe nor the loop can do it.
+            self._has_thread = True
+            threading.Thread(target=self._read_in_thread, daemon=True).start()
+
+    async def finish(self) -> None:
+        """Delivers what a dead process left in the pipe, and closes it. May be called again."""
+        if self._has_thread:
+            await asyncio.wait([self.ended], timeout=_FINISH_TIMEOUT)
+            return
+        for _ in range(_MAX_LEFT_BEHIND_BYTES // _READ_BYTES):
+            if self.ended.done() or not self._on_readable():
+                break
+        self._end()
+
+    def _on_readable(self) -> bool:
+        try:
+            data = os.read(self._pipe.fileno(), _READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if data:
+            self._feed(data)
+        else:
+            self._end()
+        return bool(data)
+
+    def _end(self) -> None:
+        if self.ended.done():
+            return
+        if not self._has_thread:
+            self._loop.remove_reader(self._pipe.fileno())
+            self._pipe.close()
+        self.ended.set_result(None)
+
+    def _read_in_thread(self) -> None:
+        # The loop may be closed before the pipe ends.
+        with contextlib.suppress(RuntimeError), self._pipe:
+            os.set_blocking(self._pipe.fileno(), True)
+            while data := os.read(self._pipe.fileno(), _READ_BYTES):
+                self._loop.call_soon_threadsafe(self._feed, data)
+            self._loop.call_soon_threadsafe(self._end)
+
+
+class ProcessRunner:
+    """One process, started at construction.
+
+    Args:
+        command: Program and arguments.
+        env: Its whole environment.
+        cwd: Its working directory, None for this process's.
+
+    Attributes:
+        pid: Process id.
+        exited: Resolves to the exit status, negative for a signal, as soon as the process has ended.
+
+    Raises:
+        PluginNotFound: There is no such program.
+        PluginNotExecutable: This user may not run it.
+        HandshakeError: The system cannot run it, because of its architecture for example.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], cwd: str | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                # A group of its own: Ctrl-C in a terminal is the host's to handle, and a plugin
+                # behind a wrapper can be ended together with it.
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        except OSError as error:
+            raise _spawn_error(error, command, env, cwd) from error
+        self.pid = self._process.pid
+        self.exited: asyncio.Future[int] = loop.create_future()
+        self.stdout = cast("BinaryIO", self._process.stdout)
+        self.stderr = cast("BinaryIO", self._process.stderr)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+            loop.add_reader(self._pidfd, self._on_exit)
+        except (AttributeError, NotImplementedError, OSError):
+            threading.Thread(target=self._wait_in_thread, args=(loop,), daemon=True).start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit status, None while the process runs."""
+        return self.exited.result() if self.exited.done() else None
+
+    async def wait(self, seconds: float) -> bool:
+        """Waits for the end of the process. Returns whether it came within ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with timeout(seconds):
+                await asyncio.shield(self.exited)
+        return self.exited.done()
+
+    def terminate(self) -> None:
+        """Asks the process, and those it started, to end."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends the process, and those it started, at once."""
+        self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def _signal(self, number: int) -> None:
+        # The id stays this process's until it is reaped, which is what resolves `exited`.
+        if self.exited.done():
+            return
+        if sys.platform == "win32":
+            self._process.terminate()
+        else:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    def _on_exit(self) -> None:
+        self.exited.get_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self.exited.set_result(self._process.wait())
+
+    def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        status = self._process.wait()
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self.exited.set_result, status)
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def _spawn_error(
+    error: OSError, command: Sequence[str], env: Mapping[str, str], cwd: str | None
+) -> HandshakeError:
+    if cwd is not None and error.filename == cwd:
+        return PluginNotFound(f"its working directory {cwd!r} cannot be used: {error.strerror}")
+    kind: type[HandshakeError] = {
+        errno.ENOENT: PluginNotFound,
+        errno.EACCES: PluginNotExecutable,
+    }.get(error.errno or 0, HandshakeError)
+    notes = diagnose(command, env)
+    return kind(f"it could not be started: {error.strerror}" + (f"\n{notes}" if notes else ""))

@@ -1,0 +1,440 @@
+"""grpclib made fit for plugins: the one module that knows its private names.
+
+What differs from stock grpclib, in channels and servers made here only:
+
+* As many streams at once as the peer likes, and a connection window that no number of unread streams
+  fills, so that neither a burst of calls nor a slow reader holds up a health check. grpc-go behaves so.
+* A lost connection ends calls with a ``GRPCError`` of status ``UNAVAILABLE``, never with a bare
+  ``StreamTerminatedError``, ``ConnectionRefusedError`` or a hang; calls whose answer is complete
+  succeed. A stream that the peer reset ends with the status that gRPC assigns to its error code.
+* Frames of unknown kinds, and whatever arrives beside or after a GOAWAY, do no harm.
+* A handler's exception becomes status ``UNKNOWN`` with the exception's text, and one log record.
+* Closing a server or a channel closes its connections, and can be awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import TYPE_CHECKING, Any, cast
+
+import grpclib.client
+import grpclib.events
+import grpclib.protocol
+import grpclib.server
+from grpclib.config import Configuration
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import H2Error, ProtocolError
+from h2.settings import SettingCodes, Settings
+
+from .._compat import timeout
+from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    from h2.events import StreamReset
+
+    from .tasks import TaskScope
+    from .transport import Address, Listener
+
+    ErrorFactory = Callable[[], GRPCError]
+    Explain = Callable[[str], Awaitable[ErrorFactory]]
+
+_STREAM_WINDOW_BYTES = 4 * 2**20
+_CONNECTION_WINDOW_BYTES = 2**31 - 1
+_MAX_CONCURRENT_STREAMS = 2**31 - 1
+# Large enough for any status message a Go peer sends; h2's own limit is 64 KiB.
+_MAX_HEADER_LIST_BYTES = 2**20
+# Longest status message sent: a header, which peers bound.
+_MAX_STATUS_MESSAGE_CHARACTERS = 4096
+# How long a closing connection may take to flush and to end TLS, in seconds.
+_CLOSE_TIMEOUT = 1.0
+
+_CONFIGURATION = Configuration(
+    http2_connection_window_size=_CONNECTION_WINDOW_BYTES,
+    http2_stream_window_size=_STREAM_WINDOW_BYTES,
+    ssl_target_name_override=TLS_SERVER_NAME,
+)
+
+# gRPC over HTTP/2, "Errors": what the code of a RST_STREAM means for the call
+_STATUS_OF_RESET = {
+    ErrorCodes.REFUSED_STREAM: Status.UNAVAILABLE,
+    ErrorCodes.CANCEL: Status.CANCELLED,
+    ErrorCodes.ENHANCE_YOUR_CALM: Status.RESOURCE_EXHAUSTED,
+    ErrorCodes.INADEQUATE_SECURITY: Status.PERMISSION_DENIED,
+}
+
+
+class _StreamReset(GRPCError, StreamTerminatedError):
+    """The peer reset one stream. Also the class that stock grpclib raises for it."""
+
+
+class _Connection(grpclib.protocol.Connection):
+    """A connection that may still be used, to no effect, after it was closed."""
+
+    closed = False
+
+    def ack(self, stream_id: int, size: int) -> None:
+        if not self.closed:
+            super().ack(stream_id, size)
+
+    def flush(self) -> None:
+        if not self.closed:
+            super().flush()
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
+
+
+class _EventsProcessor(grpclib.protocol.EventsProcessor):
+    def process(self, event: Any) -> None:
+        # RFC 9113 §5.5: unknown frames are ignored. After close() there are no processors left.
+        with contextlib.suppress(NotImplementedError):
+            super().process(event)
+
+
+class _ClientEventsProcessor(_EventsProcessor):
+    """Ends the calls of a lost connection in the way that callers of gRPC expect."""
+
+    fail: Callable[[list[grpclib.protocol.Stream], str], None]
+
+    def register(self, stream: grpclib.protocol.Stream) -> Callable[[], None]:
+        release = super().register(stream)
+        if cast("_Connection", self.connection).closed:
+            # It waited for its turn to send while the connection was lost: nobody would wake it.
+            release()
+            raise GRPCError(Status.UNAVAILABLE, "the connection was lost")
+        return release
+
+    def close(self, reason: str = "Connection closed") -> None:
+        if cast("_Connection", self.connection).closed:
+            return
+        self.connection.close()
+        self.handler.close()
+        vars(self).pop("processors", None)
+        self.fail([stream for stream in self.streams.values() if not _succeeded(stream)], reason)
+        # Calls that wait for their turn to open a stream go on into register().
+        self.connection.write_ready.set()
+        self.connection.stream_close_waiter.set()
+
+    def process_stream_reset(self, event: StreamReset) -> None:
+        stream = self.streams.get(cast("int", event.stream_id))
+        if stream is not None:
+            code = event.error_code
+            status = _STATUS_OF_RESET.get(cast("ErrorCodes", code), Status.INTERNAL)
+            name = code.name if isinstance(code, ErrorCodes) else code
+            _terminate(stream, _StreamReset(status, f"the peer reset the stream: {name}"))
+        self.connection.streams_failed += 1
+
+
+class _Protocol(grpclib.protocol.H2Protocol):
+    processor_class: type[_EventsProcessor]
+    transport: asyncio.Transport
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.lost: asyncio.Future[BaseException | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = H2Connection(config=self.h2_config)
+        connection.local_settings = Settings(
+            client=bool(self.h2_config.client_side),
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: _MAX_CONCURRENT_STREAMS,
+                SettingCodes.INITIAL_WINDOW_SIZE: self.config.http2_stream_window_size,
+                SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST_BYTES,
+            },
+        )
+        connection.decoder.max_header_list_size = _MAX_HEADER_LIST_BYTES
+        connection.initiate_connection()
+        connection.increment_flow_control_window(
+            self.config.http2_connection_window_size - connection.inbound_flow_control_window
+        )
+        self.connection = _Connection(connection, self.transport, config=self.config)
+        self.processor = self.processor_class(self.handler, self.connection)
+        self.connection.flush()
+        self.connection.initialize()
+
+    def data_received(self, data: bytes) -> None:
+        if cast("_Connection", self.connection).closed:
+            return
+        try:
+            events = self.connection.feed(data)
+        except ProtocolError as error:
+            # h2 has its GOAWAY ready, which tells the peer what it did wrong.
+            self.connection.flush()
+            self.processor.close(f"the peer broke the HTTP/2 protocol: {error}")
+            return
+        self.connection.flush()
+        for event in events:
+            self.processor.process(event)
+        self.connection.flush()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        reason = "the connection was closed" if exc is None else f"the connection was lost: {exc}"
+        self.processor.close(reason)
+        if not self.lost.done():
+            self.lost.set_result(exc)
+
+
+class _ClientProtocol(_Protocol):
+    processor_class = _ClientEventsProcessor
+
+    def __init__(self, channel: PluginChannel, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._channel = channel
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        cast("_ClientEventsProcessor", self.processor).fail = self._channel.fail_calls
+        self._channel.live = self
+
+
+class _ServerProtocol(_Protocol):
+    processor_class = _EventsProcessor
+
+    def __init__(self, connections: set[_ServerProtocol], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._connections = connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.discard(self)
+        super().connection_lost(exc)
+
+
+class PluginChannel(grpclib.client.Channel):
+    """A grpclib channel to one address, with this module's behaviour.
+
+    Attributes:
+        explain: Finds out, given a short reason, why the connection is gone; returns what makes the
+            error for each call. None until the owner can tell: then the reason is the error's text.
+        live: The newest connection, lost or not.
+    """
+
+    def __init__(
+        self, address: Address, *, tls: ssl.SSLContext | None, tasks: TaskScope
+    ) -> None:
+        if address.network == NETWORK_UNIX:
+            super().__init__(path=address.address, ssl=tls, config=_CONFIGURATION)
+        else:
+            host, port = address.host_and_port()
+            super().__init__(host, port, ssl=tls, config=_CONFIGURATION)
+        self.explain: Explain | None = None
+        self._tasks = tasks
+        self._is_closed = False
+        self.live: _ClientProtocol | None = None
+
+    async def connect(self) -> None:
+        """Connects, TLS included, unless it is connected.
+
+        Raises:
+            GRPCError: ``UNAVAILABLE``; its ``__cause__`` is the ``OSError`` or ``ssl.SSLError``.
+        """
+        await self.__connect__()
+
+    def loss(self) -> BaseException | None:
+        """What broke the newest connection, where that is known."""
+        if self.live is None or not self.live.lost.done():
+            return None
+        return self.live.lost.result()
+
+    def close(self) -> None:
+        """Closes the connection for good; calls in flight end with ``UNAVAILABLE``."""
+        self._is_closed = True
+        super().close()
+
+    async def wait_closed(self) -> None:
+        """Waits until the connection has been closed, after ``close()``; at most a second."""
+        if self.live is not None:
+            await _wait_lost([self.live])
+
+    def fail_calls(self, streams: list[grpclib.protocol.Stream], reason: str) -> None:
+        """Ends the calls on ``streams``, whose connection is gone."""
+        if not streams:
+            return
+        if self.explain is None or self._is_closed:
+            error = self._unavailable(reason)
+            for stream in streams:
+                _terminate(stream, error())
+        else:
+            self._tasks.spawn(self._explain_and_fail(self.explain, streams, reason), "lost calls")
+
+    def _protocol_factory(self) -> _ClientProtocol:
+        return _ClientProtocol(self, grpclib.client.Handler(), self._config, self._h2_config)
+
+    async def _create_connection(self) -> grpclib.protocol.H2Protocol:
+        if self._is_closed:
+            raise GRPCError(Status.UNAVAILABLE, "the client of this plugin was closed")
+        try:
+            return await super()._create_connection()
+        except OSError as error:
+            reason = f"cannot connect: {error}"
+            if self.explain is None:
+                raise self._unavailable(reason)() from error
+            raise (await self.explain(reason))() from error
+
+    async def _explain_and_fail(
+        self, explain: Explain, streams: list[grpclib.protocol.Stream], reason: str
+    ) -> None:
+        error = self._unavailable(reason)
+        try:
+            error = await explain(reason)
+        finally:
+            for stream in streams:
+                _terminate(stream, error())
+
+    def _unavailable(self, reason: str) -> ErrorFactory:
+        if self._is_closed:
+            reason = "the client of this plugin was closed"
+        return lambda: GRPCError(Status.UNAVAILABLE, reason)
+
+
+class PluginServer(grpclib.server.Server):
+    """A grpclib server with this module's behaviour.
+
+    Args:
+        handlers: The servicers.
+        logger: Where exceptions of handlers are logged.
+    """
+
+    def __init__(self, handlers: Collection[Any], *, logger: logging.Logger) -> None:
+        super().__init__(handlers, config=_CONFIGURATION)
+        self._logger = logger
+        self._connections: set[_ServerProtocol] = set()
+        grpclib.events.listen(self, grpclib.events.RecvRequest, self._on_request)
+
+    async def serve_on(self, listener: Listener, *, tls: ssl.SSLContext | None) -> None:
+        """Serves on ``listener``, which it closes at ``close()``."""
+        if listener.address.network == NETWORK_UNIX:
+            self._server = await self._loop.create_unix_server(
+                self._protocol_factory, sock=listener.sock, ssl=tls
+            )
+        else:
+            self._server = await self._loop.create_server(
+                self._protocol_factory, sock=listener.sock, ssl=tls
+            )
+        self._server_closed_fut = self._loop.create_future()
+        self._listener = listener
+
+    def close(self) -> None:
+        """Stops listening, removes the socket's file and cancels the handlers."""
+        super().close()
+        self._listener.close()
+
+    async def wait_closed(self) -> None:
+        """Waits, after ``close()``, for handlers to end and connections to close.
+
+        Handlers that do not end within a second of their cancellation are left behind, connections
+        that do not are cut.
+        """
+        if self._server is None or self._server_closed_fut is None:
+            raise RuntimeError("Server is not started")
+        await self._server_closed_fut
+        cancelled = {task for handler in self._handlers for task in handler._cancelled}
+        if cancelled:
+            _, stuck = await asyncio.wait(cancelled, timeout=_CLOSE_TIMEOUT)
+            for task in stuck:
+                self._logger.warning("a handler ignores its cancellation: %r", task.get_coro())
+        connections = list(self._connections)
+        for protocol in connections:
+            protocol.processor.close("the server was closed")
+        await _wait_lost(connections)
+        await self._server.wait_closed()
+
+    def _protocol_factory(self) -> _ServerProtocol:
+        handler = grpclib.server.Handler(
+            self._mapping, self._codec, self._status_details_codec, self.__dispatch__
+        )
+        self.__gc_step__()
+        self._handlers.add(handler)
+        return _ServerProtocol(self._connections, handler, self._config, self._h2_config)
+
+    async def _on_request(self, event: grpclib.events.RecvRequest) -> None:
+        handle = event.method_func
+
+        async def handle_and_report(stream: grpclib.server.Stream[Any, Any]) -> None:
+            try:
+                await handle(stream)
+            except GRPCError:
+                raise
+            except H2Error as error:
+                # The peer is gone or cancelled the call; nobody is there to be told.
+                raise GRPCError(Status.CANCELLED, str(error)) from error
+            except Exception as error:
+                self._logger.exception("%s raised", event.method_name)
+                raise GRPCError(Status.UNKNOWN, _status_message(error)) from error
+            if _has_no_answer(stream):
+                self._logger.error("%s returned without sending a message", event.method_name)
+                raise GRPCError(
+                    Status.UNKNOWN, f"{event.method_name} returned without sending a message"
+                )
+
+        event.method_func = handle_and_report
+
+
+def _status_message(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = text[:_MAX_STATUS_MESSAGE_CHARACTERS]
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _has_no_answer(stream: grpclib.server.Stream[Any, Any]) -> bool:
+    return not (
+        stream._cardinality.server_streaming
+        or stream._send_message_done
+        or stream._send_trailing_metadata_done
+        or stream._cancel_done
+    )
+
+
+def _final_status(stream: grpclib.protocol.Stream) -> str | None:
+    """The ``grpc-status`` that has arrived, None while there is none."""
+    for headers in (stream.trailers, stream.headers):
+        for name, value in headers or ():
+            if name == "grpc-status":
+                return value
+    return None
+
+
+def _succeeded(stream: grpclib.protocol.Stream) -> bool:
+    return _final_status(stream) == "0"
+
+
+def _terminate(stream: grpclib.protocol.Stream, error: GRPCError) -> None:
+    if _final_status(stream) is not None and not isinstance(error, StreamTerminatedError):
+        # With this class grpclib raises the status that the peer sent before it went away.
+        stream.__terminated__(str(error.message))
+    elif stream.wrapper is not None:
+        stream.wrapper.cancel(error)
+
+
+async def _wait_lost(connections: Sequence[_Protocol]) -> None:
+    """Waits until all of ``connections`` are lost, and cuts those that linger."""
+    pending = [protocol.lost for protocol in connections if not protocol.lost.done()]
+    if not pending:
+        return
+    try:
+        async with timeout(_CLOSE_TIMEOUT):
+            await asyncio.wait(pending)
+    except TimeoutError:
+        for protocol in connections:
+            protocol.transport.abort()
+        await asyncio.wait(pending)

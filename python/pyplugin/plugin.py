@@ -1,0 +1,54 @@
+"""What an author of a plugin writes: one ``Plugin`` for each service it offers."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from grpclib.client import Channel
+
+    from .broker import GRPCBroker
+
+__all__ = ["Plugin", "PluginSet", "VersionedPlugins", "as_versioned"]
+
+
+class Plugin(abc.ABC):
+    """One kind of plugin, as both sides see it (go-plugin's ``GRPCPlugin``)."""
+
+    @abc.abstractmethod
+    def servicers(self, broker: GRPCBroker) -> list[Any]:
+        """The grpclib servicers to serve. Called once, in the plugin's process.
+
+        Args:
+            broker: For sub-channels to and from the host.
+        """
+
+    @abc.abstractmethod
+    def stub(self, broker: GRPCBroker, channel: Channel) -> Any:
+        """What ``Client.dispense()`` returns: a stub that calls the plugin. Runs in the host.
+
+        Args:
+            broker: For sub-channels to and from the plugin.
+            channel: The connection to the plugin.
+        """
+
+
+#: The plugins of one protocol version, by the name that ``Client.dispense()`` takes.
+PluginSet: TypeAlias = Mapping[str, Plugin]
+
+#: Plugin sets by protocol version.
+VersionedPlugins: TypeAlias = Mapping[int, PluginSet]
+
+
+def as_versioned(plugins: PluginSet | VersionedPlugins, version: int) -> dict[int, PluginSet]:
+    """Any form of ``plugins`` as versioned ones.
+
+    Args:
+        plugins: Plugins by name, or plugin sets by version.
+        version: The version of plugins that are not versioned.
+    """
+    if plugins and all(isinstance(key, int) for key in plugins):
+        return dict(cast("VersionedPlugins", plugins))
+    return {version: cast("PluginSet", plugins)}

@@ -1,0 +1,156 @@
+"""``serve()``: the life of a plugin's process (go-plugin ``server.go`` ``Serve``)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .broker import GRPCBroker, GRPCBrokerServicer
+from .controller import GRPCControllerServicer
+from .cookie import validate_or_exit
+from .environment import PluginEnvironment
+from .errors import TLSError
+from .handshake import format_line, negotiate_version
+from .net.grpc import PluginServer
+from .net.transport import open_listener
+from .plugin import Plugin, as_versioned
+from .serving.config import ServeConfig
+from .serving.health import HealthServicer
+from .serving.hclog import configure_logging
+from .serving.reflection import ReflectionServicer
+from .serving.stdio import GRPCStdioServicer
+
+if TYPE_CHECKING:
+    from .mtls import Cert, Identity
+    from .net.transport import Listener
+    from .plugin import PluginSet
+
+__all__ = ["ServeConfig", "serve"]
+
+
+def serve(config: ServeConfig) -> None:
+    """Serves a plugin until its host asks it to end. Call it from ``main()``.
+
+    It checks the magic cookie, listens, writes the handshake line to stdout and serves. The host's
+    ``Shutdown`` or SIGTERM ends it (a SIGTERM that the program handles itself is left to it); SIGINT
+    is ignored, the host decides what it means.
+
+    Raises:
+        SystemExit: Status 1: not started by its host, or it cannot serve; the reason is on stderr.
+    """
+    if not config.test_mode:
+        validate_or_exit(config.handshake_config)
+        configure_logging()
+    status = asyncio.run(_serve(config))
+    if status:
+        sys.exit(status)
+
+
+async def _serve(config: ServeConfig) -> int:
+    logger = config.logger or logging.getLogger("pyplugin.plugin")
+    controller = GRPCControllerServicer()
+    if not config.test_mode:
+        _handle_signals(controller.shutdown_event, logger)
+    try:
+        environment = PluginEnvironment.from_mapping(os.environ)
+        cert, identity = _automatic_tls(environment)
+        listener = open_listener(environment, force_tcp=config.force_tcp)
+    except (OSError, LookupError, ValueError, TLSError) as error:
+        logger.error("cannot serve this plugin: %s", error)
+        return 1
+    try:
+        for text in environment.bad_versions:
+            logger.warning("the host listed a protocol version that is no integer: %r", text)
+        versioned = as_versioned(config.plugins, config.handshake_config.protocol_version)
+        version = negotiate_version(versioned, environment.versions)
+        broker = GRPCBroker(
+            open_listener=lambda: open_listener(environment, force_tcp=config.force_tcp),
+            identity=identity,
+            logger=logger,
+        )
+        servicers = _servicers(versioned[version], broker, controller)
+        server = PluginServer(servicers, logger=logger)
+        await server.serve_on(listener, tls=identity.server_context if identity else None)
+    except BaseException:
+        listener.close()
+        raise
+    try:
+        if not config.test_mode:
+            _write_handshake(listener, version, environment, cert)
+        await controller.shutdown_event.wait()
+    finally:
+        server.close()
+        await broker.close()
+        await server.wait_closed()
+    return 0
+
+
+def _automatic_tls(environment: PluginEnvironment) -> tuple[Cert | None, Identity | None]:
+    if environment.client_cert_pem is None:
+        return None, None
+    # Loaded here only: a plugin without TLS starts faster without it.
+    from . import mtls
+
+    cert = mtls.generate()
+    peer = environment.client_cert_pem.encode("utf-8", "replace")
+    identity = mtls.Identity(cert.cert_pem, cert.key_pem, peer)
+    # An unreadable certificate is reported before the handshake, not by the first connection.
+    _ = identity.server_context
+    return cert, identity
+
+
+def _servicers(
+    plugins: PluginSet, broker: GRPCBroker, controller: GRPCControllerServicer
+) -> list[Any]:
+    servicers: list[Any] = [
+        GRPCBrokerServicer(broker),
+        controller,
+        GRPCStdioServicer(),
+        HealthServicer(),
+    ]
+    for name, plugin in plugins.items():
+        if not isinstance(plugin, Plugin):
+            raise TypeError(
+                f"plugin {name!r} must be an instance of pyplugin.Plugin, not {plugin!r}"
+            )
+        servicers += plugin.servicers(broker)
+    return [*servicers, ReflectionServicer(servicers)]
+
+
+def _write_handshake(
+    listener: Listener, version: int, environment: PluginEnvironment, cert: Cert | None
+) -> None:
+    server_cert = ""
+    if cert is not None:
+        from .mtls import encode_handshake_cert
+
+        server_cert = encode_handshake_cert(cert.cert_der)
+    line = format_line(
+        app_protocol_version=version,
+        network=listener.address.network,
+        address=listener.address.address,
+        server_cert=server_cert,
+        # Hosts that did not ask read at most six parts.
+        multiplex_supported=None if environment.multiplex is None else False,
+    )
+    # Past Python's buffer: what the program printed into it before must not come first.
+    data = os.fsencode(line + "\n")
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def _handle_signals(shutdown: asyncio.Event, logger: logging.Logger) -> None:
+    loop = asyncio.get_running_loop()
+    # Outside the main thread, and on Windows, a loop handles no signals.
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        # A terminal sends SIGINT to the whole group; the host decides what it means for its plugins.
+        loop.add_signal_handler(
+            signal.SIGINT, logger.debug, "SIGINT ignored: the host ends its plugins"
+        )
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            loop.add_signal_handler(signal.SIGTERM, shutdown.set)

@@ -1,0 +1,34 @@
+"""How a plugin is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import logging
+
+    from ..handshake import HandshakeConfig
+    from ..plugin import PluginSet, VersionedPlugins
+
+
+@dataclass
+class ServeConfig:
+    """What ``serve()`` serves, and how (go-plugin's ``ServeConfig``).
+
+    Attributes:
+        handshake_config: What this plugin has in common with its host.
+        plugins: Plugins by name, or plugin sets by protocol version.
+        logger: Gets this package's records and the exceptions of handlers. None means the logger
+            ``pyplugin.plugin``.
+        test_mode: Serve inside a test: no cookie check, no handshake line, no signal handlers.
+        force_tcp: Listen on TCP loopback where unix sockets are to be had too.
+        grpc_options: Accepted for code written for the pure-Python port, which ignored it too.
+    """
+
+    handshake_config: HandshakeConfig
+    plugins: PluginSet | VersionedPlugins
+    logger: logging.Logger | None = None
+    test_mode: bool = False
+    force_tcp: bool = False
+    grpc_options: list[Any] = field(default_factory=list)

@@ -1,0 +1,48 @@
+"""Python's ``logging`` as hclog JSON, which a go-plugin host takes apart again."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import sys
+
+# hclog has no critical; what is above ERROR is an error to it.
+_LEVELS = (
+    (logging.ERROR, "error"),
+    (logging.WARNING, "warn"),
+    (logging.INFO, "info"),
+    (logging.DEBUG, "debug"),
+    (0, "trace"),
+)
+
+
+class HCLogFormatter(logging.Formatter):
+    """Formats a record as one line of hclog JSON; an exception is its field ``stacktrace``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its line end."""
+        entry = {
+            "@level": next(name for level, name in _LEVELS if record.levelno >= level),
+            "@message": record.getMessage(),
+            "@module": record.name,
+            "@timestamp": datetime.datetime.fromtimestamp(record.created)
+            .astimezone()
+            .isoformat(timespec="microseconds"),
+        }
+        if record.exc_info:
+            entry["stacktrace"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            entry["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(entry)
+
+
+def configure_logging() -> None:
+    """Sends all logging to stderr as hclog JSON, unless the program set logging up itself."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler(sys.__stderr__)
+    handler.setFormatter(HCLogFormatter())
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
