@@ -18,7 +18,7 @@ test: $(VENV)/.built
 check: $(VENV)/.built
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	PYO3_PYTHON=$(BIN)/python cargo clippy --locked --all-targets --features python -- -D warnings
+	PYO3_PYTHON=$(abspath $(BIN))/python cargo clippy --locked --all-targets --features python -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

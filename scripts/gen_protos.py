@@ -35,12 +35,19 @@ CARDINALITY = {
 }
 
 
-def protoc(include: Path, *arguments: str) -> None:
+def protoc(include: Path, arguments: list[str]) -> None:
     well_known = importlib.resources.files("grpc_tools") / "_proto"
     names = sorted(path.name for path in include.glob("*.proto"))
     subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", f"-I{include}", f"-I{well_known}"]
-        + [*arguments, *names],
+        [
+            sys.executable,
+            "-m",
+            "grpc_tools.protoc",
+            f"-I{include}",
+            f"-I{well_known}",
+            *arguments,
+            *names,
+        ],
         check=True,
     )
 
@@ -48,7 +55,7 @@ def protoc(include: Path, *arguments: str) -> None:
 def descriptor_set(include: Path) -> list[FileDescriptorProto]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "set"
-        protoc(include, "--include_imports", f"--descriptor_set_out={path}")
+        protoc(include, ["--include_imports", f"--descriptor_set_out={path}"])
         files = FileDescriptorSet.FromString(path.read_bytes()).file
     for file in files:
         file.ClearField("options")
@@ -58,7 +65,7 @@ def descriptor_set(include: Path) -> list[FileDescriptorProto]:
 def stubs(include: Path) -> dict[str, str]:
     """What ``protoc --pyi_out`` says of the messages, by file name."""
     with tempfile.TemporaryDirectory() as folder:
-        protoc(include, f"--pyi_out={folder}")
+        protoc(include, [f"--pyi_out={folder}"])
         return {path.name: path.read_text() for path in Path(folder).iterdir()}
 
 
@@ -112,9 +119,7 @@ def service_module(file: FileDescriptorProto, *, in_package: bool) -> str:
     )
 
 
-def service_classes(
-    file: FileDescriptorProto, service: ServiceDescriptorProto, module: str
-) -> str:
+def service_classes(file: FileDescriptorProto, service: ServiceDescriptorProto, module: str) -> str:
     base, mapping, stub = "", "", ""
     for method in service.method:
         request = python_type(method.input_type, file.package, module)
@@ -178,7 +183,7 @@ def package_files() -> dict[Path, str]:
 def example_files(folder: Path) -> dict[Path, str]:
     """An example's messages by plain protoc, as a user of the package would make them."""
     with tempfile.TemporaryDirectory() as scratch:
-        protoc(folder / "proto", f"--python_out={scratch}", f"--pyi_out={scratch}")
+        protoc(folder / "proto", [f"--python_out={scratch}", f"--pyi_out={scratch}"])
         made = {folder / path.name: path.read_text() for path in Path(scratch).iterdir()}
     for file in descriptor_set(folder / "proto"):
         if file.service:

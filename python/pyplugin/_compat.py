@@ -13,7 +13,7 @@ else:
     if TYPE_CHECKING:
         from types import TracebackType
 
-    class timeout:  # noqa: N801
+    class timeout:
         """``asyncio.timeout`` of 3.11, for one task and no re-scheduling."""
 
         def __init__(self, delay: float | None) -> None:

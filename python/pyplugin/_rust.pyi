@@ -9,9 +9,7 @@ __all__ = ["__version__", "format_handshake", "parse_handshake"]
 __version__: str
 """The version of the package, from ``Cargo.toml``."""
 
-def parse_handshake(
-    line: bytes, /
-) -> tuple[int, int, bytes, bytes, bytes, bytes, bytes | None]:
+def parse_handshake(line: bytes, /) -> tuple[int, int, bytes, bytes, bytes, bytes, bytes | None]:
     """Reads a handshake line as go-plugin's host does (``client.go`` ``Start``).
 
     Args:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +22,7 @@ from .net.tasks import TaskScope
 from .net.transport import Address
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Collection
 
     from grpclib.server import Stream
@@ -89,7 +89,8 @@ class GRPCBroker:
             servicers: grpclib servicers.
 
         Returns:
-            The running server, a grpclib ``Server``: ``close()`` and ``await wait_closed()`` end it.
+            The running server, a grpclib ``Server``: ``close()``, then
+            ``await wait_closed()``, end it.
 
         Raises:
             BrokerTimeout: The peer has not opened the broker's stream within 5 s.
@@ -174,8 +175,10 @@ class GRPCBroker:
             server.close()
         for channel in channels:
             channel.close()
-        for item in [*servers, *channels]:
-            await item.wait_closed()
+        for server in servers:
+            await server.wait_closed()
+        for channel in channels:
+            await channel.wait_closed()
         await self._tasks.aclose()
 
     async def run(self, stream: ConnInfoStream) -> None:
@@ -242,6 +245,6 @@ class GRPCBrokerServicer(grpc_broker_grpc.GRPCBrokerBase):
     def __init__(self, broker: GRPCBroker) -> None:
         self._broker = broker
 
-    async def StartStream(self, stream: Stream[ConnInfo, ConnInfo]) -> None:  # noqa: N802
+    async def StartStream(self, stream: Stream[ConnInfo, ConnInfo]) -> None:
         """Runs until the host ends the stream."""
         await self._broker.run(stream)

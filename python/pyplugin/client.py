@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import logging
 import os
@@ -76,7 +75,7 @@ class _State(enum.Enum):
 class Client:
     """One plugin: starts it, talks to it, ends it.
 
-    Use it as ``async with Client(config) as client:``, or call ``start()`` and ``kill()``. Everything
+    Use it as ``async with Client(config) as client:``, or call ``start()`` and ``kill()``. It all
     belongs to the event loop that ``start()`` ran in.
 
     Args:
@@ -119,8 +118,9 @@ class Client:
             TLSError: Mutual TLS failed.
             RuntimeError: This client was killed before.
 
-        The error names the plugin and carries its exit status, the start of its stdout and the end of
-        its stderr. Cancellation is safe: like any failure it leaves no process, socket, task or file.
+        The error names the plugin and carries its exit status, the start of its stdout and the end
+        of its stderr. Cancellation is safe: like any failure it leaves no process, socket, task or
+        file.
         """
         async with self._lock:
             if self._state is _State.RUNNING:
@@ -298,7 +298,8 @@ class Client:
         assert self._runner is not None
         assert self._stdout is not None
         line = self._stdout.line
-        await asyncio.wait([line, self._runner.exited], return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [line, self._runner.exited]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not line.done():
             await self._stdout.finish()
         raw = line.result()
@@ -314,9 +315,7 @@ class Client:
         raise HandshakeError(f"instead of a handshake it wrote {what}")
 
     def _versioned(self) -> dict[int, PluginSet]:
-        return as_versioned(
-            self._config.plugins, self._config.handshake_config.protocol_version
-        )
+        return as_versioned(self._config.plugins, self._config.handshake_config.protocol_version)
 
     def _choose_plugins(self, handshake: HandshakeLine) -> PluginSet:
         versioned = self._versioned()
@@ -377,9 +376,7 @@ class Client:
                     raise HandshakeError(f"its health service says {name}, not SERVING")
                 return
 
-    async def _unreachable(
-        self, error: GRPCError, cause: BaseException | None
-    ) -> PyPluginError:
+    async def _unreachable(self, error: GRPCError, cause: BaseException | None) -> PyPluginError:
         if self._identity and isinstance(cause, ssl.SSLError | ConnectionError):
             return TLSError(f"mutual TLS with it failed: {cause}")
         if await self._has_exited(_EXIT_GRACE):
@@ -420,8 +417,10 @@ class Client:
         if error.exit_code is not None:
             lines.append(f"Its process {describe_exit(error.exit_code)}.")
         if error.stdout_head:
-            lines.append(f"Its stdout began with {error.stdout_head!r}; a plugin must print nothing "
-                         "before its handshake.")
+            lines.append(
+                f"Its stdout began with {error.stdout_head!r}; a plugin must print nothing "
+                "before its handshake."
+            )
         lines += _quote(error.stderr_tail)
         if isinstance(error, HandshakeError | ProcessExitedError) and not error.stderr_tail:
             notes = diagnose(self._config.cmd or (), os.environ)
@@ -456,9 +455,7 @@ class Client:
         tail = self._stderr.tail if self._stderr else ()
         text = f"{self}: {reason if code is None else describe_exit(code)}"
         text = "\n".join([text, *_quote(tail)])
-        return lambda: PluginCrashed(
-            text, plugin=self._name, exit_code=code, stderr_tail=tail
-        )
+        return lambda: PluginCrashed(text, plugin=self._name, exit_code=code, stderr_tail=tail)
 
     async def _finish_pipes(self) -> None:
         for reader in (self._stdout, self._stderr):

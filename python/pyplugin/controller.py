@@ -23,7 +23,7 @@ class GRPCControllerServicer(grpc_controller_grpc.GRPCControllerBase):
     def __init__(self) -> None:
         self.shutdown_event = asyncio.Event()
 
-    async def Shutdown(  # noqa: N802
+    async def Shutdown(
         self, stream: Stream[grpc_controller_pb2.Empty, grpc_controller_pb2.Empty]
     ) -> None:
         """Sets ``shutdown_event`` when the answer is on its way."""

@@ -46,8 +46,8 @@ def host_environment(
         handshake: Gives the magic cookie.
         versions: Every version the host has a plugin set for.
         ports: Lowest and highest TCP port the plugin may listen on.
-        socket_dir: Folder for the plugin's unix sockets; None leaves it to the plugin. What the user
-            says in ``extra`` wins.
+        socket_dir: Folder for the plugin's unix sockets; None leaves it to the plugin. What
+            the user says in ``extra`` wins.
         client_cert_pem: The host's certificate under AutoMTLS, else None.
     """
     environment = {

@@ -139,7 +139,7 @@ class StartTimeout(PyPluginError, TimeoutError):
 
 
 class TLSError(PyPluginError):
-    """Mutual TLS could not be set up, or the peer is not the one whose certificate was announced."""
+    """Mutual TLS could not be set up, or the peer has another certificate than it announced."""
 
 
 class BrokerError(PyPluginError):

@@ -28,8 +28,8 @@ _PRETTY = re.compile(
 def emit(logger: logging.Logger, line: str) -> None:
     """Logs one line of a plugin's stderr.
 
-    hclog's JSON and pretty forms give level, message and module; any other text is logged at INFO as
-    it stands; an empty line is dropped. hclog's trace is ``logging.DEBUG``.
+    hclog's JSON and pretty forms give level, message and module; any other text is logged at INFO
+    as it stands; an empty line is dropped. hclog's trace is ``logging.DEBUG``.
 
     Args:
         logger: Gets the record. It carries ``plugin``, the hclog module, and ``fields``, a dict of

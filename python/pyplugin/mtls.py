@@ -1,8 +1,8 @@
 """AutoMTLS: throw-away certificates that host and plugin make for each other.
 
 Each side makes one P-521 certificate (go-plugin ``mtls.go``). The host's travels in
-``PLUGIN_CLIENT_CERT``, the plugin's in part 6 of the handshake, and each trusts exactly the other's.
-The private keys never leave the processes that made them.
+``PLUGIN_CLIENT_CERT``, the plugin's in part 6 of the handshake, and each trusts exactly the
+other's. The private keys never leave the processes that made them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import secrets
 import ssl
 import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .constants import TLS_SERVER_NAME
@@ -125,9 +126,7 @@ def generate() -> Cert:
         .add_extension(x509.ExtendedKeyUsage(extended_usage), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(TLS_SERVER_NAME)]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(TLS_SERVER_NAME)]), critical=False)
         .sign(key, hashes.SHA512())
     )
     return Cert(
@@ -156,9 +155,7 @@ def decode_handshake_cert(b64: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise TLSError(
-            f"part 6 of the handshake (certificate) is no base64: {error}"
-        ) from error
+        raise TLSError(f"part 6 of the handshake (certificate) is no base64: {error}") from error
 
 
 def der_to_pem(cert_der: bytes) -> bytes:
@@ -166,9 +163,7 @@ def der_to_pem(cert_der: bytes) -> bytes:
     return ssl.DER_cert_to_PEM_cert(cert_der).encode("ascii")
 
 
-def server_ssl_context(
-    *, cert_pem: bytes, key_pem: bytes, peer_cert_pem: bytes
-) -> ssl.SSLContext:
+def server_ssl_context(*, cert_pem: bytes, key_pem: bytes, peer_cert_pem: bytes) -> ssl.SSLContext:
     """TLS for the side that listens: its own certificate, the peer's required.
 
     Args:
@@ -184,9 +179,7 @@ def server_ssl_context(
     return _load(context, cert_pem, key_pem, peer_cert_pem)
 
 
-def client_ssl_context(
-    *, cert_pem: bytes, key_pem: bytes, peer_cert_pem: bytes
-) -> ssl.SSLContext:
+def client_ssl_context(*, cert_pem: bytes, key_pem: bytes, peer_cert_pem: bytes) -> ssl.SSLContext:
     """TLS for the side that connects: as ``server_ssl_context``, and the name is checked.
 
     Connect with ``server_hostname="localhost"``, the name in the certificate.
@@ -257,8 +250,8 @@ def _pipe(data: bytes) -> Iterator[str]:
 def _file(data: bytes) -> Iterator[str]:
     handle, path = tempfile.mkstemp(prefix="pyplugin-")
     try:
-        with open(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(data)
         yield path
     finally:
-        os.unlink(path)
+        Path(path).unlink()

@@ -20,8 +20,8 @@ from .net.grpc import PluginServer
 from .net.transport import open_listener
 from .plugin import Plugin, as_versioned
 from .serving.config import ServeConfig
-from .serving.health import HealthServicer
 from .serving.hclog import configure_logging
+from .serving.health import HealthServicer
 from .serving.reflection import ReflectionServicer
 from .serving.stdio import GRPCStdioServicer
 
@@ -37,8 +37,8 @@ def serve(config: ServeConfig) -> None:
     """Serves a plugin until its host asks it to end. Call it from ``main()``.
 
     It checks the magic cookie, listens, writes the handshake line to stdout and serves. The host's
-    ``Shutdown`` or SIGTERM ends it (a SIGTERM that the program handles itself is left to it); SIGINT
-    is ignored, the host decides what it means.
+    ``Shutdown`` or SIGTERM ends it (a SIGTERM that the program handles itself is left to it);
+    SIGINT is ignored, the host decides what it means.
 
     Raises:
         SystemExit: Status 1: not started by its host, or it cannot serve; the reason is on stderr.
@@ -148,7 +148,7 @@ def _handle_signals(shutdown: asyncio.Event, logger: logging.Logger) -> None:
     loop = asyncio.get_running_loop()
     # Outside the main thread, and on Windows, a loop handles no signals.
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        # A terminal sends SIGINT to the whole group; the host decides what it means for its plugins.
+        # A terminal sends SIGINT to the whole group; what it means to plugins, their host decides.
         loop.add_signal_handler(
             signal.SIGINT, logger.debug, "SIGINT ignored: the host ends its plugins"
         )

@@ -36,8 +36,8 @@ class ClientConfig:
             refused then, not talked to in the clear.
         start_timeout: Seconds from start to a plugin that answers.
         kill_timeout: Seconds that each step of ``kill()`` gives the plugin.
-        logger: Gets this package's records; its child ``stderr`` gets the plugin's stderr. None means
-            ``pyplugin.host``, and ``pyplugin.host.plugin.<name>`` for the plugin's stderr.
+        logger: Gets this package's records; its child ``stderr`` gets the plugin's stderr. None
+            means ``pyplugin.host``, and ``pyplugin.host.plugin.<name>`` for the plugin's stderr.
         stderr_logger: Gets the plugin's stderr instead.
         env: Environment variables to add.
         cwd: Working directory of the plugin; None means the host's.

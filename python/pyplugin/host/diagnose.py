@@ -43,7 +43,7 @@ def plugin_name(command: Sequence[str]) -> str:
 def diagnose(command: Sequence[str], env: Mapping[str, str]) -> str:
     """What is wrong with the plugin's file, as far as can be told from here; else nothing."""
     program = command[0] if command else ""
-    found = program if os.path.dirname(program) else shutil.which(program, path=env.get("PATH"))
+    found = program if os.sep in program else shutil.which(program, path=env.get("PATH"))
     if found is None:
         return f"There is no {program!r} in the folders of PATH ({env.get('PATH', '')!r})."
     path = Path(found)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _READ_BYTES = 64 * 1024
-# A pipe holds at most this much that a dead process left behind (Linux: /proc/sys/fs/pipe-max-size).
+# The most that a dead process can have left in a pipe (Linux: /proc/sys/fs/pipe-max-size).
 _MAX_LEFT_BEHIND_BYTES = 1024 * 1024
 # Seconds for a reading thread to see the end of a dead process's pipe.
 _FINISH_TIMEOUT = 1.0
@@ -98,7 +98,7 @@ class ProcessRunner:
 
     Attributes:
         pid: Process id.
-        exited: Resolves to the exit status, negative for a signal, as soon as the process has ended.
+        exited: Resolves to the exit status, negative for a signal, when the process has ended.
 
     Raises:
         PluginNotFound: There is no such program.
@@ -106,9 +106,7 @@ class ProcessRunner:
         HandshakeError: The system cannot run it, because of its architecture for example.
     """
 
-    def __init__(
-        self, command: Sequence[str], *, env: Mapping[str, str], cwd: str | None
-    ) -> None:
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> None:
         loop = asyncio.get_running_loop()
         try:
             self._process = subprocess.Popen(

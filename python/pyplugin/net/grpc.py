@@ -2,8 +2,8 @@
 
 What differs from stock grpclib, in channels and servers made here only:
 
-* As many streams at once as the peer likes, and a connection window that no number of unread streams
-  fills, so that neither a burst of calls nor a slow reader holds up a health check. grpc-go behaves so.
+* As many streams at once as the peer likes, and a connection window that a few hundred unread
+  streams do not fill, so that neither a burst of calls nor a slow reader holds up a health check.
 * A lost connection ends calls with a ``GRPCError`` of status ``UNAVAILABLE``, never with a bare
   ``StreamTerminatedError``, ``ConnectionRefusedError`` or a hang; calls whose answer is complete
   succeed. A stream that the peer reset ends with the status that gRPC assigns to its error code.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +35,7 @@ from .._compat import timeout
 from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
 
 if TYPE_CHECKING:
+    import logging
     import ssl
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
@@ -126,7 +126,7 @@ class _ClientEventsProcessor(_EventsProcessor):
         self.connection.stream_close_waiter.set()
 
     def process_stream_reset(self, event: StreamReset) -> None:
-        stream = self.streams.get(cast("int", event.stream_id))
+        stream = self.streams.get(event.stream_id)
         if stream is not None:
             code = event.error_code
             status = _STATUS_OF_RESET.get(cast("ErrorCodes", code), Status.INTERNAL)
@@ -141,9 +141,7 @@ class _Protocol(grpclib.protocol.H2Protocol):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.lost: asyncio.Future[BaseException | None] = (
-            asyncio.get_running_loop().create_future()
-        )
+        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -229,9 +227,7 @@ class PluginChannel(grpclib.client.Channel):
         live: The newest connection, lost or not.
     """
 
-    def __init__(
-        self, address: Address, *, tls: ssl.SSLContext | None, tasks: TaskScope
-    ) -> None:
+    def __init__(self, address: Address, *, tls: ssl.SSLContext | None, tasks: TaskScope) -> None:
         if address.network == NETWORK_UNIX:
             super().__init__(path=address.address, ssl=tls, config=_CONFIGURATION)
         else:

@@ -109,7 +109,7 @@ def make_socket_folder() -> str:
     folder = tempfile.mkdtemp(prefix="pyplugin-")
     if _fits(folder):
         return folder
-    os.rmdir(folder)
+    Path(folder).rmdir()
     return _short_folder()
 
 
@@ -144,7 +144,7 @@ def _open_unix(directory: str | None, group: str | None) -> Listener:
         return Listener(*_bind_unix(directory, group_id), own_folder)
     except BaseException:
         if own_folder is not None:
-            os.rmdir(own_folder)
+            Path(own_folder).rmdir()
         raise
 
 
@@ -165,13 +165,13 @@ def _bind_unix(directory: str, group_id: int | None) -> tuple[socket.socket, Add
         try:
             # Nobody can connect before listen(), so the mode is never open to others.
             if group_id is None:
-                os.chmod(path, 0o600)
+                Path(path).chmod(0o600)
             else:
                 _give_to_group(path, group_id, 0o660)
             sock.listen(_BACKLOG)
         except BaseException:
             sock.close()
-            os.unlink(path)
+            Path(path).unlink()
             raise
         sock.setblocking(False)
         return sock, Address(NETWORK_UNIX, path)
@@ -188,8 +188,8 @@ def _short_folder() -> str:
             return tempfile.mkdtemp(prefix="pyplugin-", dir=parent)
     raise OSError(
         errno.ENAMETOOLONG,
-        f"the temporary folder {tempfile.gettempdir()!r} is too long for a unix socket, and neither "
-        f"{' nor '.join(_SHORT_FOLDERS)} is writable: set TMPDIR to a shorter folder",
+        f"the temporary folder {tempfile.gettempdir()!r} is too long for a unix socket, and neither"
+        f" {' nor '.join(_SHORT_FOLDERS)} is writable: set TMPDIR to a shorter folder",
     )
 
 
@@ -208,4 +208,4 @@ def _group_id(group: str) -> int:
 
 def _give_to_group(path: str, group_id: int, mode: int) -> None:
     os.chown(path, -1, group_id)
-    os.chmod(path, mode)
+    Path(path).chmod(mode)

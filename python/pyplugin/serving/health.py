@@ -22,26 +22,20 @@ _SERVING = frozenset({"", GRPC_HEALTH_SERVICE_NAME})
 class HealthServicer(HealthBase):
     """``plugin`` is SERVING as long as the process can answer."""
 
-    async def Check(  # noqa: N802
-        self, stream: Stream[HealthCheckRequest, HealthCheckResponse]
-    ) -> None:
+    async def Check(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
         """Answers SERVING, or status NOT_FOUND for a service it does not know."""
         request = await stream.recv_message()
         if request is None or request.service not in _SERVING:
             raise GRPCError(Status.NOT_FOUND, "unknown service")
         await stream.send_message(HealthCheckResponse(status=HealthCheckResponse.SERVING))
 
-    async def Watch(  # noqa: N802
-        self, stream: Stream[HealthCheckRequest, HealthCheckResponse]
-    ) -> None:
+    async def Watch(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
         """Sends the state once and stays open, since it never changes."""
         request = await stream.recv_message()
         known = request is not None and request.service in _SERVING
         await stream.send_message(
             HealthCheckResponse(
-                status=HealthCheckResponse.SERVING
-                if known
-                else HealthCheckResponse.SERVICE_UNKNOWN
+                status=HealthCheckResponse.SERVING if known else HealthCheckResponse.SERVICE_UNKNOWN
             )
         )
         await asyncio.get_running_loop().create_future()

@@ -24,10 +24,10 @@ class _Bytes(bytes):
     """A message in its encoded form, as grpclib's codec handles messages."""
 
     @classmethod
-    def FromString(cls, data: bytes) -> _Bytes:  # noqa: N802
+    def FromString(cls, data: bytes) -> _Bytes:
         return cls(data)
 
-    def SerializeToString(self) -> bytes:  # noqa: N802
+    def SerializeToString(self) -> bytes:
         return bytes(self)
 
 
@@ -50,7 +50,7 @@ class ReflectionServicer:
             for service in _SERVICES
         }
 
-    async def ServerReflectionInfo(self, stream: Stream[_Bytes, _Bytes]) -> None:  # noqa: N802
+    async def ServerReflectionInfo(self, stream: Stream[_Bytes, _Bytes]) -> None:
         """Answers each request; a file is sent at most once a stream, as grpc-go does."""
         from grpclib.reflection.v1.reflection_pb2 import ServerReflectionRequest
 
@@ -109,7 +109,7 @@ def _find(method: str, name: str) -> Any:
     try:
         return getattr(POOL, method)(name)
     except KeyError:
-        return getattr(descriptor_pool.Default(), method)(name)  # type: ignore[no-untyped-call]
+        return getattr(descriptor_pool.Default(), method)(name)
 
 
 def _find_symbol(name: str) -> FileDescriptor:

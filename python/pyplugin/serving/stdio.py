@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 
 
 class GRPCStdioServicer(grpc_stdio_grpc.GRPCStdioBase):
-    """Keeps the host's stream open. What the plugin prints takes the pipe, which the host drains."""
+    """Keeps the host's stream open; what the plugin prints goes to its real stdout."""
 
-    async def StreamStdio(  # noqa: N802
-        self, stream: Stream[empty_pb2.Empty, grpc_stdio_pb2.StdioData]
-    ) -> None:
+    async def StreamStdio(self, stream: Stream[empty_pb2.Empty, grpc_stdio_pb2.StdioData]) -> None:
         """Stays open until the plugin ends."""
         await stream.recv_message()
         await asyncio.get_running_loop().create_future()
