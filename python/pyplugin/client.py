@@ -96,6 +96,8 @@ class Client:
         self._state = _State.IDLE
         self._lock = asyncio.Lock()
         self._tasks = TaskScope("client", self._logger)
+        # What ends everything else must not be ended with it.
+        self._endings = TaskScope("client", self._logger)
         self._kill_task: asyncio.Task[None] | None = None
         self._runner: ProcessRunner | None = None
         self._stdout: StdoutReader | None = None
@@ -137,7 +139,7 @@ class Client:
                         raise
                     raise StartTimeout(self._what_it_waited_for()) from error
             except BaseException as error:
-                failure = self._tasks.spawn(self._abandon_start(error), "failed start")
+                failure = self._endings.spawn(self._abandon_start(error), "failed start")
                 await asyncio.shield(failure)
                 raise
             self._state = _State.RUNNING
@@ -209,7 +211,7 @@ class Client:
         its end in the background.
         """
         if self._kill_task is None:
-            self._kill_task = self._tasks.spawn(self._kill(), "kill")
+            self._kill_task = self._endings.spawn(self._kill(), "kill")
         await asyncio.shield(self._kill_task)
 
     async def __aenter__(self: Self) -> Self:
@@ -484,13 +486,14 @@ class Client:
                     return
             if self._broker is not None:
                 await self._broker.close()
-            if channel is not None and not (runner and runner.exited.done()):
-                await self._ask_to_end(channel)
+            if channel is not None and not self._is_test:
+                if runner is None or not runner.exited.done():
+                    await self._ask_to_end(channel)
                 channel.close()
-            if runner is not None and not self._is_test:
+            if runner is not None:
                 await self._end_process(runner)
         except asyncio.CancelledError:
-            if runner is not None and not self._is_test:
+            if runner is not None:
                 runner.kill()
             raise
         finally:
