@@ -30,7 +30,7 @@ from pyplugin import (
     TLSError,
     UnsupportedProtocol,
 )
-from tests.fixtures import HANDSHAKE, KVPlugin, client, is_alive, script
+from tests.fixtures import HANDSHAKE, PLUGIN, KVPlugin, client, is_alive, script
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +93,7 @@ async def test_nothing_is_dispensed_before_start_and_after_kill() -> None:
     with pytest.raises(RuntimeError, match="was not started"):
         _ = plugin.broker
     await plugin.start()
-    with pytest.raises(KeyError, match="'other'.*it has: 'kv'"):
+    with pytest.raises(KeyError, match=r"'other'.*it has: 'kv'"):
         plugin.dispense("other")
     await plugin.kill()
     with pytest.raises(RuntimeError, match="was killed"):
@@ -157,7 +157,7 @@ async def test_a_cancelled_kill_still_ends_the_plugin() -> None:
 
 
 async def test_a_wrapper_and_what_it_started_end_together() -> None:
-    shell = ["sh", "-c", f"{sys.executable} {client()._config.cmd[1]}; true"]
+    shell = ["sh", "-c", f"{sys.executable} {PLUGIN[1]}; true"]
     async with client(shell, kill_timeout=0.2, KV_IGNORE_SHUTDOWN=1) as plugin:
         assert await get(plugin.dispense("kv"), "cwd")
 
@@ -243,7 +243,7 @@ async def test_an_exception_of_a_handler_is_one_record_and_a_status(
 
 async def test_a_handler_that_forgets_to_answer_is_named() -> None:
     async with client() as plugin:
-        with pytest.raises(GRPCError, match="/proto.KV/Get returned without"):
+        with pytest.raises(GRPCError, match=r"/proto\.KV/Get returned without"):
             await get(plugin.dispense("kv"), "no-answer")
 
 
@@ -278,7 +278,7 @@ async def test_a_logging_handler_that_raises_loses_only_its_line() -> None:
 async def failed_start(cmd: list[str], **settings: Any) -> Any:
     """The error of a start that must fail."""
     plugin = client(cmd, **settings)
-    with pytest.raises(Exception) as raised:  # noqa: PT011
+    with pytest.raises(Exception) as raised:
         await plugin.start()
     with pytest.raises(RuntimeError):
         plugin.dispense("kv")
@@ -310,7 +310,9 @@ async def test_a_file_that_is_not_executable(tmp_path: Path) -> None:
 async def test_a_program_of_another_architecture(tmp_path: Path) -> None:
     path = tmp_path / "plugin"
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + (2).to_bytes(2, "little")
-    path.write_bytes(header + (243 if os.uname().machine != "riscv64" else 62).to_bytes(2, "little"))
+    path.write_bytes(
+        header + (243 if os.uname().machine != "riscv64" else 62).to_bytes(2, "little")
+    )
     path.chmod(0o700)
     error = await failed_start([str(path)])
     assert isinstance(error, HandshakeError)
@@ -436,40 +438,32 @@ async def test_an_end_right_after_the_handshake() -> None:
 
 
 async def test_a_handshake_before_the_socket_listens(tmp_path: Path) -> None:
-    """Not every plugin listens before it writes its line."""
+    """Not every plugin listens before it writes its line: this one is a tenth of a second late."""
     path = tmp_path / "s"
-    code = (
-        "import sys, os, runpy, time, threading\n"
-        "real = os.write\n"
-        "def relay():\n"
-        f"    while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n"
-        f"    os.link(target, {str(path)!r})\n"
-        "def write(fd, data):\n"
-        "    global target\n"
-        "    if fd != 1: return real(fd, data)\n"
-        "    parts = data.split(b'|'); target = parts[3].decode()\n"
-        f"    parts[3] = {str(path).encode()!r}\n"
-        "    threading.Thread(target=relay, daemon=True).start()\n"
-        "    real(1, b'|'.join(parts)); return len(data)\n"
-        "os.write = write\n"
-        f"runpy.run_path({client()._config.cmd[1]!r}, run_name='__main__')"
-    )
-    plugin = client(script(code))
-    start = asyncio.ensure_future(plugin.start())
-    while plugin._handshake is None:
-        await asyncio.sleep(0.01)
-    (tmp_path / "go").touch()
-    await start
-    await plugin.kill()
-    path.unlink()
+    code = f"""
+import os, runpy, threading
+real_write = os.write
+def write(descriptor, data):
+    if descriptor != 1:
+        return real_write(descriptor, data)
+    parts = data.split(b"|")
+    threading.Timer(0.1, os.link, [parts[3], {str(path)!r}]).start()
+    parts[3] = {str(path).encode()!r}
+    real_write(1, b"|".join(parts))
+    return len(data)
+os.write = write
+runpy.run_path({PLUGIN[1]!r}, run_name="__main__")
+"""
+    async with client(script(code)) as plugin:
+        assert await get(plugin.dispense("kv"), "bytes:1") == b"\0"
 
 
 async def test_a_cancelled_start_leaves_nothing() -> None:
     plugin = client(script("import time; time.sleep(60)"))
     start = asyncio.ensure_future(plugin.start())
-    while plugin.pid is None:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
     pid = plugin.pid
+    assert pid is not None
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
@@ -479,8 +473,8 @@ async def test_a_cancelled_start_leaves_nothing() -> None:
 async def test_kill_ends_a_start_under_way() -> None:
     plugin = client(script("import time; time.sleep(60)"))
     start = asyncio.ensure_future(plugin.start())
-    while plugin.pid is None:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert plugin.pid is not None
     await plugin.kill()
     with pytest.raises(ProcessExitedError):
         await start
@@ -491,7 +485,7 @@ async def test_a_failed_start_can_be_tried_again(tmp_path: Path) -> None:
     code = (
         f"import os, runpy, sys\n"
         f"if not os.path.exists({str(flag)!r}): sys.exit(1)\n"
-        f"runpy.run_path({client()._config.cmd[1]!r}, run_name='__main__')"
+        f"runpy.run_path({PLUGIN[1]!r}, run_name='__main__')"
     )
     plugin = client(script(code))
     with pytest.raises(ProcessExitedError):

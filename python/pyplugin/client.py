@@ -379,10 +379,16 @@ class Client:
                 return
 
     async def _unreachable(self, error: GRPCError, cause: BaseException | None) -> PyPluginError:
-        if self._identity and isinstance(cause, ssl.SSLError | ConnectionError):
+        if self._identity and isinstance(cause, ssl.SSLError):
             return TLSError(f"mutual TLS with it failed: {cause}")
         if await self._has_exited(_EXIT_GRACE):
             return ProcessExitedError("it ended before it answered its first call")
+        if self._identity and error.status is Status.UNAVAILABLE:
+            # Under TLS 1.3 a refused client hears of it after its own handshake, if at all.
+            return TLSError(
+                "it ended the connection instead of answering a first call over mutual TLS; it may "
+                f"trust another host's certificate: {error.message}"
+            )
         return HandshakeError(f"it did not answer its first call, a health check: {error.message}")
 
     async def _has_exited(self, seconds: float) -> bool:
@@ -425,7 +431,8 @@ class Client:
             )
         lines += _quote(error.stderr_tail)
         if isinstance(error, HandshakeError | ProcessExitedError) and not error.stderr_tail:
-            notes = diagnose(self._config.cmd or (), os.environ)
+            environment = {**os.environ, **(self._config.env or {})}
+            notes = diagnose(self._config.cmd or (), environment, self._config.cwd)
             lines += [notes] if notes and notes not in str(error) else []
         return "\n".join(lines)
 

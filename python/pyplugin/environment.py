@@ -5,6 +5,7 @@ Names and meanings are go-plugin's (``client.go`` ``Start``, ``server.go`` ``Ser
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .handshake import HandshakeConfig
+
+# What Go's strconv.Atoi takes; int() takes more.
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 # A host that is itself a plugin must not hand on what its own host said about that connection: a
 # client certificate alone makes the plugin serve TLS that nobody asked for.
@@ -98,9 +102,9 @@ class PluginEnvironment:
         versions: list[int] = []
         bad_versions: list[str] = []
         for text in filter(None, environment.get(ENV_PROTOCOL_VERSIONS, "").split(",")):
-            try:
+            if _INTEGER.fullmatch(text):
                 versions.append(int(text))
-            except ValueError:
+            else:
                 bad_versions.append(text)
         min_port = _port(environment, ENV_MIN_PORT)
         max_port = _port(environment, ENV_MAX_PORT)

@@ -92,6 +92,7 @@ def parse_line(raw: str) -> HandshakeLine:
     Raises:
         CoreProtocolMismatch: Part 1 is not 1.
         HandshakeError: Fewer than four parts, or a version that is no integer.
+        UnicodeEncodeError: ``raw`` holds a surrogate that stands for no byte.
     """
     core, app, network, address, protocol, cert, multiplex = _rust.parse_handshake(
         raw.encode("utf-8", "surrogateescape")

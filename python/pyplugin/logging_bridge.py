@@ -19,7 +19,7 @@ _LEVELS = {
 
 # hclog's pretty form: TIMESTAMP [LEVEL] module: message
 _PRETTY = re.compile(
-    r"(?:\S+\s+)?\[(?P<level>TRACE|DEBUG|INFO|WARN|ERROR)\]\s+"
+    r"(?:\d\S*\s+)?\[(?P<level>TRACE|DEBUG|INFO|WARN|ERROR)\]\s+"
     r"(?:(?P<module>[\w./-]+):\s+)?(?P<message>.*)",
     re.DOTALL,
 )
@@ -51,10 +51,10 @@ def _parse(line: str) -> tuple[int, str, str, dict[str, Any]]:
         except (ValueError, RecursionError):
             fields = {}
         level = _LEVELS.get(str(fields.get("@level", "")).strip().lower())
-        if level is not None:
-            for key in ("@level", "@timestamp"):
+        message = fields.get("@message", "")
+        if level is not None and isinstance(message, str):
+            for key in ("@level", "@message", "@timestamp"):
                 fields.pop(key, None)
-            message = str(fields.pop("@message", ""))
             return level, message, str(fields.pop("@module", "")), fields
     elif pretty := _PRETTY.fullmatch(line):
         level = _LEVELS[pretty["level"].lower()]

@@ -176,12 +176,23 @@ pub fn format(
     Ok(line)
 }
 
-// Go trims Unicode white space; in a line that is no UTF-8 (a path may hold any byte) only ASCII can
-// be told apart from data.
+// Go trims Unicode white space, also around bytes that are no UTF-8: a path may hold any byte.
 fn trim(line: &[u8]) -> &[u8] {
-    match std::str::from_utf8(line) {
-        Ok(text) => text.trim().as_bytes(),
-        Err(_) => line.trim_ascii(),
+    let line = match line.utf8_chunks().next() {
+        Some(first) => {
+            let text = first.valid();
+            let spaces = text.len().saturating_sub(text.trim_start().len());
+            line.get(spaces..).unwrap_or_default()
+        }
+        None => line,
+    };
+    match line.utf8_chunks().last() {
+        Some(last) if last.invalid().is_empty() => {
+            let text = last.valid();
+            let spaces = text.len().saturating_sub(text.trim_end().len());
+            line.get(..line.len().saturating_sub(spaces)).unwrap_or_default()
+        }
+        _ => line,
     }
 }
 
@@ -257,6 +268,8 @@ mod tests {
             parse_ok(LINE)
         );
         assert_eq!(parse_ok(b" 1|3|unix|/tmp/\xff|grpc|\r\n").address, b"/tmp/\xff");
+        assert_eq!(parse_ok(b"\xc2\xa01|3|unix|/\xff\xc2\xa0").address, b"/\xff");
+        assert_eq!(parse_ok(b"1|3|unix|/s \xff").address, b"/s \xff");
     }
 
     #[test]

@@ -33,20 +33,34 @@ _SAME_MACHINE = {"amd64": "x86_64", "arm64": "aarch64", "i686": "i386", "i586": 
 def plugin_name(command: Sequence[str]) -> str:
     """What errors and loggers call a plugin: its file's name, or its script's under Python."""
     name = Path(command[0]).name if command else ""
-    if name.startswith("python"):
-        for argument in command[1:]:
-            if not argument.startswith("-"):
-                return Path(argument).name
+    if not name.startswith("python"):
+        return name
+    arguments = iter(command[1:])
+    for argument in arguments:
+        if argument == "-m":
+            return next(arguments, name)
+        if argument in ("-W", "-X"):
+            next(arguments, None)
+        elif argument == "-c" or not argument.startswith("-"):
+            return name if argument == "-c" else Path(argument).name
     return name
 
 
-def diagnose(command: Sequence[str], env: Mapping[str, str]) -> str:
-    """What is wrong with the plugin's file, as far as can be told from here; else nothing."""
+def diagnose(command: Sequence[str], env: Mapping[str, str], cwd: str | None = None) -> str:
+    """What is wrong with the plugin's file, as far as can be told from here; else nothing.
+
+    Args:
+        command: Program and arguments.
+        env: The environment the plugin gets.
+        cwd: The working directory it gets; None for this process's.
+    """
     program = command[0] if command else ""
-    found = program if os.sep in program else shutil.which(program, path=env.get("PATH"))
+    # Without PATH the system searches its default folders, not those of this process.
+    folders = env.get("PATH", os.defpath)
+    found = program if os.sep in program else shutil.which(program, path=folders)
     if found is None:
-        return f"There is no {program!r} in the folders of PATH ({env.get('PATH', '')!r})."
-    path = Path(found)
+        return f"There is no {program!r} in the folders of PATH ({folders!r})."
+    path = Path(cwd or "", found)
     try:
         status = path.stat()
     except OSError as error:
@@ -69,9 +83,11 @@ def _diagnose_content(path: str, head: bytes) -> str:
     if not head:
         return f"{path!r} is empty."
     if head.startswith(b"#!"):
-        interpreter = os.fsdecode(head[2:].split(b"\n")[0]).split()
-        if interpreter and not Path(interpreter[0]).exists():
-            return f"{path!r} wants the interpreter {interpreter[0]!r}, which does not exist."
+        interpreter = os.fsdecode(head[2:].split(b"\n")[0]).strip(" \t").split(" ")[0]
+        if interpreter.endswith("\r"):
+            return f"{path!r} has Windows line ends, so its interpreter is not found."
+        if interpreter and not Path(interpreter).exists():
+            return f"{path!r} wants the interpreter {interpreter!r}, which does not exist."
         return ""
     if head.startswith(b"\x7fELF") and len(head) >= 20:
         order = "<" if head[5] == 1 else ">"

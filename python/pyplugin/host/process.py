@@ -194,5 +194,5 @@ def _spawn_error(
         errno.ENOENT: PluginNotFound,
         errno.EACCES: PluginNotExecutable,
     }.get(error.errno or 0, HandshakeError)
-    notes = diagnose(command, env)
+    notes = diagnose(command, env, cwd)
     return kind(f"it could not be started: {error.strerror}" + (f"\n{notes}" if notes else ""))

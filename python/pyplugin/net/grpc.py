@@ -7,7 +7,8 @@ What differs from stock grpclib, in channels and servers made here only:
 * A lost connection ends calls with a ``GRPCError`` of status ``UNAVAILABLE``, never with a bare
   ``StreamTerminatedError``, ``ConnectionRefusedError`` or a hang; calls whose answer is complete
   succeed. A stream that the peer reset ends with the status that gRPC assigns to its error code.
-* Frames of unknown kinds, and whatever arrives beside or after a GOAWAY, do no harm.
+* A peer that says GOAWAY still answers the calls it has taken; the next call connects anew.
+* Frames of unknown kinds do no harm.
 * A handler's exception becomes status ``UNKNOWN`` with the exception's text, and one log record.
 * Closing a server or a channel closes its connections, and can be awaited.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 import grpclib.client
@@ -28,10 +30,10 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated
 from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
 
-from .._compat import timeout
 from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from h2.events import StreamReset
+    from grpclib.utils import Wrapper
+    from h2.events import Event, StreamReset
+    from hyperframe.frame import Frame, GoAwayFrame
 
     from .tasks import TaskScope
     from .transport import Address, Listener
@@ -76,10 +80,37 @@ class _StreamReset(GRPCError, StreamTerminatedError):
     """The peer reset one stream. Also the class that stock grpclib raises for it."""
 
 
+class _H2Connection(H2Connection):
+    """h2 without its reading of GOAWAY, which ends every stream and loses what came beside it."""
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        event = ConnectionTerminated()
+        event.error_code = frame.error_code
+        event.last_stream_id = frame.last_stream_id
+        return [], [event]
+
+
 class _Connection(grpclib.protocol.Connection):
-    """A connection that may still be used, to no effect, after it was closed."""
+    """A connection that may still be used, to no effect, after it was closed.
+
+    Attributes:
+        waiting: Streams of calls that wait for their turn to be opened.
+    """
 
     closed = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.waiting: weakref.WeakSet[grpclib.protocol.Stream] = weakref.WeakSet()
+
+    def create_stream(
+        self, *, stream_id: int | None = None, wrapper: Wrapper | None = None
+    ) -> grpclib.protocol.Stream:
+        if self.closed:
+            raise GRPCError(Status.UNAVAILABLE, "the connection was lost at once")
+        stream = super().create_stream(stream_id=stream_id, wrapper=wrapper)
+        self.waiting.add(stream)
+        return stream
 
     def ack(self, stream_id: int, size: int) -> None:
         if not self.closed:
@@ -95,35 +126,56 @@ class _Connection(grpclib.protocol.Connection):
 
 
 class _EventsProcessor(grpclib.protocol.EventsProcessor):
+    connection: _Connection
+
+    def register(self, stream: grpclib.protocol.Stream) -> Callable[[], None]:
+        self.connection.waiting.discard(stream)
+        return super().register(stream)
+
     def process(self, event: Any) -> None:
         # RFC 9113 §5.5: unknown frames are ignored. After close() there are no processors left.
         with contextlib.suppress(NotImplementedError):
             super().process(event)
+
+    def process_connection_terminated(self, event: ConnectionTerminated) -> None:
+        """Lets the streams of a peer that goes away come to their ends; it will hang up."""
 
 
 class _ClientEventsProcessor(_EventsProcessor):
     """Ends the calls of a lost connection in the way that callers of gRPC expect."""
 
     fail: Callable[[list[grpclib.protocol.Stream], str], None]
+    draining = False
 
     def register(self, stream: grpclib.protocol.Stream) -> Callable[[], None]:
         release = super().register(stream)
-        if cast("_Connection", self.connection).closed:
-            # It waited for its turn to send while the connection was lost: nobody would wake it.
+
+        def release_and_close() -> None:
             release()
-            raise GRPCError(Status.UNAVAILABLE, "the connection was lost")
-        return release
+            if self.draining and not self.streams:
+                self.close("the peer went away")
+
+        return release_and_close
 
     def close(self, reason: str = "Connection closed") -> None:
-        if cast("_Connection", self.connection).closed:
+        if self.connection.closed:
             return
         self.connection.close()
         self.handler.close()
         vars(self).pop("processors", None)
-        self.fail([stream for stream in self.streams.values() if not _succeeded(stream)], reason)
-        # Calls that wait for their turn to open a stream go on into register().
-        self.connection.write_ready.set()
-        self.connection.stream_close_waiter.set()
+        ended = [stream for stream in self.streams.values() if not _succeeded(stream)]
+        self.fail([*ended, *self.connection.waiting], reason)
+
+    def process_connection_terminated(self, event: ConnectionTerminated) -> None:
+        # The next call connects anew. RFC 9113 §6.8: streams above the last id were not processed.
+        self.handler.close()
+        self.draining = True
+        last = event.last_stream_id or 0
+        unprocessed = [stream for number, stream in self.streams.items() if number > last]
+        reason = f"the peer went away, HTTP/2 error code {event.error_code}"
+        self.fail([*unprocessed, *self.connection.waiting], reason)
+        if not self.streams:
+            self.close(reason)
 
     def process_stream_reset(self, event: StreamReset) -> None:
         stream = self.streams.get(event.stream_id)
@@ -136,11 +188,23 @@ class _ClientEventsProcessor(_EventsProcessor):
 
 
 class _Protocol(grpclib.protocol.H2Protocol):
+    """One connection, of either side.
+
+    Args:
+        connections: Holds this one from the moment it is made to the moment it is lost.
+        arguments: H2Protocol's.
+
+    Attributes:
+        lost: Resolves, when the connection is lost, to what broke it; None for an orderly end.
+    """
+
     processor_class: type[_EventsProcessor]
     transport: asyncio.Transport
+    connection: _Connection
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, connections: set[_Protocol], *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._connections = connections
         self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -148,7 +212,7 @@ class _Protocol(grpclib.protocol.H2Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = H2Connection(config=self.h2_config)
+        connection = _H2Connection(config=self.h2_config)
         connection.local_settings = Settings(
             client=bool(self.h2_config.client_side),
             initial_values={
@@ -166,9 +230,10 @@ class _Protocol(grpclib.protocol.H2Protocol):
         self.processor = self.processor_class(self.handler, self.connection)
         self.connection.flush()
         self.connection.initialize()
+        self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if cast("_Connection", self.connection).closed:
+        if self.connection.closed:
             return
         try:
             events = self.connection.feed(data)
@@ -183,6 +248,7 @@ class _Protocol(grpclib.protocol.H2Protocol):
         self.connection.flush()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.discard(self)
         reason = "the connection was closed" if exc is None else f"the connection was lost: {exc}"
         self.processor.close(reason)
         if not self.lost.done():
@@ -205,18 +271,6 @@ class _ClientProtocol(_Protocol):
 class _ServerProtocol(_Protocol):
     processor_class = _EventsProcessor
 
-    def __init__(self, connections: set[_ServerProtocol], *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._connections = connections
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._connections.add(self)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._connections.discard(self)
-        super().connection_lost(exc)
-
 
 class PluginChannel(grpclib.client.Channel):
     """A grpclib channel to one address, with this module's behaviour.
@@ -237,6 +291,8 @@ class PluginChannel(grpclib.client.Channel):
         self._tasks = tasks
         self._is_closed = False
         self.live: _ClientProtocol | None = None
+        # More than one while calls of an older connection come to their end.
+        self._connections: set[_Protocol] = set()
 
     async def connect(self) -> None:
         """Connects, TLS included, unless it is connected.
@@ -256,11 +312,12 @@ class PluginChannel(grpclib.client.Channel):
         """Closes the connection for good; calls in flight end with ``UNAVAILABLE``."""
         self._is_closed = True
         super().close()
+        for protocol in list(self._connections):
+            protocol.processor.close()
 
     async def wait_closed(self) -> None:
         """Waits until the connection has been closed, after ``close()``; at most a second."""
-        if self.live is not None:
-            await _wait_lost([self.live])
+        await _wait_lost(list(self._connections))
 
     def fail_calls(self, streams: list[grpclib.protocol.Stream], reason: str) -> None:
         """Ends the calls on ``streams``, whose connection is gone."""
@@ -274,7 +331,9 @@ class PluginChannel(grpclib.client.Channel):
             self._tasks.spawn(self._explain_and_fail(self.explain, streams, reason), "lost calls")
 
     def _protocol_factory(self) -> _ClientProtocol:
-        return _ClientProtocol(self, grpclib.client.Handler(), self._config, self._h2_config)
+        return _ClientProtocol(
+            self, self._connections, grpclib.client.Handler(), self._config, self._h2_config
+        )
 
     async def _create_connection(self) -> grpclib.protocol.H2Protocol:
         if self._is_closed:
@@ -314,7 +373,7 @@ class PluginServer(grpclib.server.Server):
     def __init__(self, handlers: Collection[Any], *, logger: logging.Logger) -> None:
         super().__init__(handlers, config=_CONFIGURATION)
         self._logger = logger
-        self._connections: set[_ServerProtocol] = set()
+        self._connections: set[_Protocol] = set()
         grpclib.events.listen(self, grpclib.events.RecvRequest, self._on_request)
 
     async def serve_on(self, listener: Listener, *, tls: ssl.SSLContext | None) -> None:
@@ -425,12 +484,7 @@ def _terminate(stream: grpclib.protocol.Stream, error: GRPCError) -> None:
 async def _wait_lost(connections: Sequence[_Protocol]) -> None:
     """Waits until all of ``connections`` are lost, and cuts those that linger."""
     pending = [protocol.lost for protocol in connections if not protocol.lost.done()]
-    if not pending:
-        return
-    try:
-        async with timeout(_CLOSE_TIMEOUT):
-            await asyncio.wait(pending)
-    except TimeoutError:
+    if pending and (await asyncio.wait(pending, timeout=_CLOSE_TIMEOUT))[1]:
         for protocol in connections:
             protocol.transport.abort()
         await asyncio.wait(pending)

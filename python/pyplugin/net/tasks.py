@@ -25,7 +25,7 @@ class TaskScope:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, Result], job: str) -> asyncio.Task[Result]:
-        """Runs ``work`` in a task of this scope; an error that nobody awaits is logged."""
+        """Runs ``work`` in a task of this scope, which logs the error it ends with."""
         task = asyncio.get_running_loop().create_task(work, name=f"pyplugin:{self._owner}:{job}")
         self._tasks.add(task)
         task.add_done_callback(self._done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -24,6 +25,9 @@ MAX_UNIX_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _BACKLOG = 128
 _SHORT_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 -- only a folder of our own inside is used
 _BIND_ATTEMPTS = 100
+_DECIMAL = re.compile(r"[0-9]+")
+# gid_t, less the number that means "unchanged" to chown
+_MAX_GROUP_ID = 2**32 - 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Address:
         """
         host, separator, port = self.address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not separator or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        if not separator or not host or not _DECIMAL.fullmatch(port) or not 0 < int(port) < 65536:
             raise ValueError(f"{self.address!r} is no TCP address of the form host:port")
         return host, int(port)
 
@@ -136,11 +140,11 @@ def _open_unix(directory: str | None, group: str | None) -> Listener:
     group_id = None if group is None else _group_id(group)
     own_folder = None
     directory = directory or tempfile.gettempdir()
-    if not _fits(directory):
-        directory = own_folder = _short_folder()
-        if group_id is not None:
-            _give_to_group(directory, group_id, 0o770)
     try:
+        if not _fits(directory):
+            directory = own_folder = _short_folder()
+            if group_id is not None:
+                _give_to_group(directory, group_id, 0o770)
         return Listener(*_bind_unix(directory, group_id), own_folder)
     except BaseException:
         if own_folder is not None:
@@ -194,7 +198,9 @@ def _short_folder() -> str:
 
 
 def _group_id(group: str) -> int:
-    if group.isdecimal():
+    if _DECIMAL.fullmatch(group):
+        if int(group) > _MAX_GROUP_ID:
+            raise LookupError(f"{group} is no group number: the highest is {_MAX_GROUP_ID}")
         return int(group)
     import grp
 

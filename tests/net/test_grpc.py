@@ -1,0 +1,461 @@
+"""Channels and servers over real sockets, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import grpclib.client
+import grpclib.protocol
+import grpclib.server
+import kv_grpc
+import kv_pb2
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
+from hyperframe.frame import GoAwayFrame, PingFrame
+
+from pyplugin import mtls
+from pyplugin.environment import PluginEnvironment
+from pyplugin.net.grpc import PluginChannel, PluginServer
+from pyplugin.net.tasks import TaskScope
+from pyplugin.net.transport import Listener, open_listener
+from tests.fixtures.plugin import KVServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+LOGGER = logging.getLogger("tests.grpc")
+
+
+class Servicer(KVServicer):
+    """Waits at the key "wait" until the test lets it go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = asyncio.Semaphore(0)
+        self.go_on = asyncio.Event()
+
+    async def _do(self, name: str, argument: str) -> bytes:
+        if name == "wait":
+            self.waiting.release()
+            await self.go_on.wait()
+            return b"waited"
+        if name == "surrogate":
+            raise RuntimeError("no ∞\ud800")
+        return await super()._do(name, argument)
+
+
+@contextlib.asynccontextmanager
+async def pair(
+    servicer: Any, *, tcp: bool = False, tls: bool = False
+) -> AsyncIterator[tuple[PluginChannel, PluginServer]]:
+    """A served servicer and a channel to it."""
+    server_tls = client_tls = None
+    if tls:
+        ours, theirs = mtls.generate(), mtls.generate()
+        server_tls = mtls.Identity(theirs.cert_pem, theirs.key_pem, ours.cert_pem).server_context
+        client_tls = mtls.Identity(ours.cert_pem, ours.key_pem, theirs.cert_pem).client_context
+    listener = open_listener(PluginEnvironment(), force_tcp=tcp)
+    server = PluginServer([servicer], logger=LOGGER)
+    await server.serve_on(listener, tls=server_tls)
+    async with channel_to(listener, tls=client_tls) as channel:
+        try:
+            yield channel, server
+        finally:
+            server.close()
+            await server.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def channel_to(
+    listener: Listener, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[PluginChannel]:
+    tasks = TaskScope("test", LOGGER)
+    channel = PluginChannel(listener.address, tls=tls, tasks=tasks)
+    try:
+        yield channel
+    finally:
+        channel.close()
+        await channel.wait_closed()
+        await tasks.aclose()
+
+
+async def get(channel: PluginChannel, key: str, **options: Any) -> bytes:
+    reply = await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key=key), **options)
+    return reply.value
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "mtls"])
+async def test_calls(tcp: bool, tls: bool) -> None:
+    async with pair(Servicer(), tcp=tcp, tls=tls) as (channel, _):
+        assert await get(channel, "bytes:10") == bytes(10)
+
+
+async def test_a_thousand_calls_at_once_and_one_that_does_not_queue_behind_them() -> None:
+    servicer = Servicer()
+    async with pair(servicer) as (channel, _):
+        calls = [asyncio.ensure_future(get(channel, "wait")) for _ in range(1000)]
+        for _ in calls:
+            await servicer.waiting.acquire()
+        assert await get(channel, "bytes:1") == b"\0"
+        servicer.go_on.set()
+        assert await asyncio.gather(*calls) == [b"waited"] * 1000
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "mtls"])
+async def test_messages_of_any_size(tls: bool) -> None:
+    async with pair(Servicer(), tls=tls) as (channel, _):
+        size = 24 * 2**20
+        assert await get(channel, f"bytes:{size}") == bytes(size)
+        value = bytes(range(256)) * (size // 256)
+        await kv_grpc.KVStub(channel).Put(kv_pb2.PutRequest(key="k", value=value))
+        assert await get(channel, "k") == value
+
+
+async def test_streams_that_nobody_reads_hold_up_no_other() -> None:
+    async with pair(Servicer()) as (channel, _), contextlib.AsyncExitStack() as stack:
+        unread = []
+        for _ in range(4):
+            stream = await stack.enter_async_context(kv_grpc.KVStub(channel).Get.open())
+            await stream.send_message(kv_pb2.GetRequest(key=f"bytes:{6 * 2**20}"))
+            await stream.recv_initial_metadata()
+            unread.append(stream)
+        assert await get(channel, "bytes:1000000") == bytes(1000000)
+        for stream in unread:
+            await stream.cancel()
+
+
+async def test_a_long_status_message_arrives() -> None:
+    async with pair(Servicer()) as (channel, _):
+        with pytest.raises(GRPCError) as raised:
+            await get(channel, "fat-error:200000")
+    assert raised.value.message == "x" * 200_000
+
+
+async def test_an_exception_becomes_a_status_and_one_record(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with pair(Servicer()) as (channel, _):
+        with pytest.raises(GRPCError) as raised:
+            await get(channel, "surrogate")
+    assert raised.value.status is Status.UNKNOWN
+    assert raised.value.message == "RuntimeError: no ∞\\ud800"
+    records = [record for record in caplog.records if record.name == LOGGER.name]
+    assert [record.getMessage() for record in records] == ["/proto.KV/Get raised"]
+    assert records[0].exc_info is not None
+
+
+async def test_a_status_that_a_handler_chose_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with pair(Servicer()) as (channel, _):
+        with pytest.raises(GRPCError) as raised:
+            await get(channel, "missing")
+    assert raised.value.status is Status.NOT_FOUND
+    assert LOGGER.name not in {record.name for record in caplog.records}
+
+
+async def test_a_deadline_reaches_the_handler() -> None:
+    servicer = Servicer()
+    async with pair(servicer) as (channel, _):
+        with pytest.raises(asyncio.TimeoutError):
+            await get(channel, "wait", timeout=0.05)
+        assert await get(channel, "bytes:1") == b"\0"
+
+
+async def test_a_closed_server_ends_calls_and_connections() -> None:
+    servicer = Servicer()
+    async with pair(servicer) as (channel, server):
+        call = asyncio.ensure_future(get(channel, "wait"))
+        await servicer.waiting.acquire()
+        server.close()
+        await server.wait_closed()
+        with pytest.raises(GRPCError) as raised:
+            await call
+        assert raised.value.status is Status.UNAVAILABLE
+        with pytest.raises(GRPCError, match="cannot connect") as raised:
+            await get(channel, "k")
+        assert raised.value.status is Status.UNAVAILABLE
+        assert isinstance(raised.value.__cause__, FileNotFoundError | ConnectionRefusedError)
+
+
+async def test_a_closed_channel_ends_calls_and_stays_closed() -> None:
+    servicer = Servicer()
+    async with pair(servicer) as (channel, _):
+        call = asyncio.ensure_future(get(channel, "wait"))
+        await servicer.waiting.acquire()
+        channel.close()
+        for refused in (call, get(channel, "k")):
+            with pytest.raises(GRPCError, match="was closed") as raised:
+                await refused
+            assert raised.value.status is Status.UNAVAILABLE
+
+
+async def test_a_lost_connection_is_explained_to_each_call() -> None:
+    servicer = Servicer()
+    async with pair(servicer) as (channel, _):
+        reasons: list[str] = []
+
+        async def explain(reason: str) -> Callable[[], GRPCError]:
+            reasons.append(reason)
+            return lambda: GRPCError(Status.DATA_LOSS, "explained")
+
+        channel.explain = explain
+        calls = [asyncio.ensure_future(get(channel, "wait")) for _ in range(3)]
+        for _ in calls:
+            await servicer.waiting.acquire()
+        assert channel.live is not None
+        channel.live.transport.abort()
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert [str(getattr(error, "message", error)) for error in errors] == ["explained"] * 3
+        assert len({id(error) for error in errors}) == 3
+        assert reasons == ["the connection was closed"]
+
+
+async def test_the_next_call_connects_again() -> None:
+    async with pair(Servicer()) as (channel, _):
+        await get(channel, "bytes:1")
+        assert channel.live is not None
+        channel.live.transport.abort()
+        await channel.wait_closed()
+        assert await get(channel, "bytes:1") == b"\0"
+
+
+async def test_the_wrong_certificate_is_refused_by_both_sides() -> None:
+    ours, theirs, other = (mtls.generate() for _ in range(3))
+    listener = open_listener(PluginEnvironment())
+    server = PluginServer([Servicer()], logger=LOGGER)
+    identity = mtls.Identity(theirs.cert_pem, theirs.key_pem, ours.cert_pem)
+    await server.serve_on(listener, tls=identity.server_context)
+    stranger = mtls.Identity(other.cert_pem, other.key_pem, theirs.cert_pem)
+    deceived = mtls.Identity(ours.cert_pem, ours.key_pem, other.cert_pem)
+    try:
+        for who in (stranger, deceived):
+            async with channel_to(listener, tls=who.client_context) as channel:
+                with pytest.raises(GRPCError) as raised:
+                    await get(channel, "bytes:1")
+                assert raised.value.status is Status.UNAVAILABLE
+        assert isinstance(raised.value.__cause__, ssl.SSLCertVerificationError)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+# Peers that do odd things: a hand-driven h2 connection on the other side
+
+
+class Peer:
+    """The server's side of one connection, driven by hand."""
+
+    def __init__(self) -> None:
+        self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+        self.accepted = asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.h2.initiate_connection()
+        self.send()
+        self.accepted.set()
+
+    def send(self, extra: bytes = b"") -> None:
+        self.writer.write(self.h2.data_to_send() + extra)
+
+    async def request(self) -> int:
+        """Reads until a request has come, and returns its stream id."""
+        await self.accepted.wait()
+        while True:
+            for event in self.h2.receive_data(await self.reader.read(65536)):
+                if isinstance(event, RequestReceived):
+                    assert event.stream_id is not None
+                    return event.stream_id
+            self.send()
+
+    def answer(self, stream_id: int, value: bytes, status: str = "0") -> None:
+        message = kv_pb2.GetResponse(value=value).SerializeToString()
+        self.h2.send_headers(
+            stream_id, [(":status", "200"), ("content-type", "application/grpc")]
+        )
+        self.h2.send_data(stream_id, b"\0" + len(message).to_bytes(4, "big") + message)
+        self.h2.send_headers(stream_id, [("grpc-status", status)], end_stream=True)
+
+
+@contextlib.asynccontextmanager
+async def hand_driven() -> AsyncIterator[tuple[PluginChannel, Peer]]:
+    listener = open_listener(PluginEnvironment())
+    peer = Peer()
+    server = await asyncio.start_unix_server(peer, sock=listener.sock)
+    async with channel_to(listener) as channel:
+        try:
+            yield channel, peer
+        finally:
+            peer.writer.close()
+            with contextlib.suppress(OSError):
+                await peer.writer.wait_closed()
+            server.close()
+            listener.close()
+
+
+def go_away(last_stream_id: int = 1) -> bytes:
+    frame = GoAwayFrame(0)
+    frame.last_stream_id = last_stream_id
+    return frame.serialize()
+
+
+async def test_an_answer_that_arrives_with_a_goaway_counts() -> None:
+    async with hand_driven() as (channel, peer):
+        call = asyncio.ensure_future(get(channel, "k"))
+        peer.answer(await peer.request(), b"v")
+        peer.send(go_away() + go_away())
+        assert await call == b"v"
+
+
+async def test_an_error_that_arrives_with_a_goaway_counts() -> None:
+    async with hand_driven() as (channel, peer):
+        call = asyncio.ensure_future(get(channel, "k"))
+        stream_id = await peer.request()
+        peer.h2.send_headers(
+            stream_id,
+            [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "5")],
+            end_stream=True,
+        )
+        peer.send(go_away())
+        with pytest.raises(GRPCError) as raised:
+            await call
+        assert raised.value.status is Status.NOT_FOUND
+
+
+async def test_a_peer_that_goes_away_answers_what_it_has_taken() -> None:
+    async with hand_driven() as (channel, peer):
+        call = asyncio.ensure_future(get(channel, "k"))
+        stream_id = await peer.request()
+        peer.send(go_away() + PingFrame(0, opaque_data=b"12345678").serialize())
+        peer.answer(stream_id, b"v")
+        peer.send()
+        assert await call == b"v"
+        await peer.reader.read()
+        assert peer.reader.at_eof()
+
+
+async def test_a_call_that_a_leaving_peer_did_not_take_is_unavailable() -> None:
+    async with hand_driven() as (channel, peer):
+        call = asyncio.ensure_future(get(channel, "k"))
+        await peer.request()
+        peer.send(go_away(last_stream_id=0))
+        with pytest.raises(GRPCError, match="went away") as raised:
+            await call
+        assert raised.value.status is Status.UNAVAILABLE
+
+
+async def test_half_an_answer_and_a_hang_up_is_unavailable() -> None:
+    async with hand_driven() as (channel, peer):
+        call = asyncio.ensure_future(get(channel, "k"))
+        stream_id = await peer.request()
+        peer.h2.send_headers(
+            stream_id, [(":status", "200"), ("content-type", "application/grpc")]
+        )
+        peer.h2.send_data(stream_id, b"\0\0\0")
+        peer.send(go_away())
+        peer.writer.close()
+        with pytest.raises(GRPCError) as raised:
+            await call
+        assert raised.value.status is Status.UNAVAILABLE
+
+
+async def test_frames_of_unknown_kinds_are_ignored() -> None:
+    async with hand_driven() as (channel, peer):
+        call = asyncio.ensure_future(get(channel, "k"))
+        stream_id = await peer.request()
+        peer.send(b"\0\0\1\xfa\0\0\0\0\0?")
+        peer.answer(stream_id, b"v")
+        peer.send()
+        assert await call == b"v"
+
+
+async def test_a_peer_that_breaks_http2_is_told_and_named() -> None:
+    async with hand_driven() as (channel, peer):
+        call = asyncio.ensure_future(get(channel, "k"))
+        await peer.request()
+        peer.writer.write(bytes(9))
+        with pytest.raises(GRPCError, match="HTTP/2") as raised:
+            await call
+        assert raised.value.status is Status.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (7, Status.UNAVAILABLE),
+        (8, Status.CANCELLED),
+        (11, Status.RESOURCE_EXHAUSTED),
+        (2, Status.INTERNAL),
+        (999, Status.INTERNAL),
+    ],
+)
+async def test_a_reset_stream_has_the_status_of_its_code(code: int, status: Status) -> None:
+    async with hand_driven() as (channel, peer):
+        call = asyncio.ensure_future(get(channel, "k"))
+        peer.h2.reset_stream(await peer.request(), error_code=code)
+        peer.send()
+        with pytest.raises(GRPCError) as raised:
+            await call
+        assert raised.value.status is status
+        assert isinstance(raised.value, StreamTerminatedError)
+
+
+async def test_a_call_that_waits_for_a_stream_hears_of_the_loss() -> None:
+    async with hand_driven() as (channel, peer):
+        first = asyncio.ensure_future(get(channel, "k"))
+        await peer.request()
+        peer.h2.update_settings({3: 1})
+        peer.send()
+        while channel.live is None or (
+            channel.live.connection._connection.remote_settings.max_concurrent_streams != 1
+        ):
+            await asyncio.sleep(0)
+        second = asyncio.ensure_future(get(channel, "k"))
+        await asyncio.sleep(0)
+        peer.writer.transport.abort()
+        for call in (first, second):
+            with pytest.raises(GRPCError) as raised:
+                await call
+            assert raised.value.status is Status.UNAVAILABLE
+
+
+async def test_a_client_that_hangs_up_during_tls_leaves_nothing() -> None:
+    async with pair(Servicer(), tls=True) as (channel, server):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(channel._path))
+        sock.send(b"no TLS at all")
+        sock.close()
+        assert await get(channel, "bytes:1") == b"\0"
+        assert len(server._connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (grpclib.client.Channel, "_create_connection"),
+        (grpclib.client.Channel, "_protocol_factory"),
+        (grpclib.server.Server, "_protocol_factory"),
+        (grpclib.server.Stream, "_send_message_done"),
+        (grpclib.server.Stream, "_send_trailing_metadata_done"),
+        (grpclib.server.Stream, "_cancel_done"),
+        (grpclib.protocol.EventsProcessor, "register"),
+        (H2Connection, "_receive_goaway_frame"),
+        (grpclib.protocol.Stream, "__terminated__"),
+    ],
+)
+def test_the_private_names_of_grpclib_that_are_used_exist(owner: type, name: str) -> None:
+    assert hasattr(owner, name), (
+        f"this grpclib has no {owner.__name__}.{name}: adapt pyplugin/net/grpc.py, or narrow the "
+        "range of grpclib in pyproject.toml"
+    )
