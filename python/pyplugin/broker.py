@@ -73,7 +73,8 @@ class GRPCBroker:
         # Resolves to the stream to the peer; a newer stream replaces an older one.
         self._stream: asyncio.Future[ConnInfoStream] | None = None
         self._sending = asyncio.Lock()
-        self._servers: weakref.WeakSet[PluginServer] = weakref.WeakSet()
+        # The loop alone does not keep a server alive.
+        self._servers: set[PluginServer] = set()
         self._channels: weakref.WeakSet[PluginChannel] = weakref.WeakSet()
         self._closed: str | None = None
 
@@ -109,7 +110,7 @@ class GRPCBroker:
         except BaseException:
             listener.close()
             raise
-        self._servers.add(server)
+        self._servers = {server, *(other for other in self._servers if not other.is_closed)}
         try:
             await self._announce(
                 ConnInfo(

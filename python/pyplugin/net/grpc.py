@@ -9,6 +9,7 @@ What differs from stock grpclib, in channels and servers made here only:
   succeed. A stream that the peer reset ends with the status that gRPC assigns to its error code.
 * A peer that says GOAWAY still answers the calls it has taken; the next call connects anew.
 * Frames of unknown kinds do no harm.
+* An unknown method is ``UNIMPLEMENTED``, to clients of any kind.
 * A handler's exception becomes status ``UNKNOWN`` with the exception's text, and one log record.
 * Closing a server or a channel closes its connections, and can be awaited.
 """
@@ -19,6 +20,7 @@ import asyncio
 import contextlib
 import socket
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import grpclib.client
@@ -26,7 +28,7 @@ import grpclib.events
 import grpclib.protocol
 import grpclib.server
 from grpclib.config import Configuration
-from grpclib.const import Status
+from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -362,16 +364,37 @@ class PluginChannel(grpclib.client.Channel):
         return lambda: GRPCError(Status.UNAVAILABLE, reason)
 
 
+class _Methods(dict[str, Handler]):
+    """The methods of a server by path, with an answer for those it does not have.
+
+    grpclib's own lacks a content type, so that clients take it for no answer of gRPC at all.
+    """
+
+    def get(self, path: str, default: Any = None) -> Any:
+        return super().get(path) or Handler(
+            partial(self._refuse, path), Cardinality.STREAM_STREAM, object, object
+        )
+
+    async def _refuse(self, path: str, _: grpclib.server.Stream[Any, Any]) -> None:
+        raise GRPCError(Status.UNIMPLEMENTED, f"unknown method {path}")
+
+
 class PluginServer(grpclib.server.Server):
     """A grpclib server with this module's behaviour.
 
     Args:
         handlers: The servicers.
         logger: Where exceptions of handlers are logged.
+
+    Attributes:
+        is_closed: Whether ``close()`` was called.
     """
+
+    is_closed = False
 
     def __init__(self, handlers: Collection[Any], *, logger: logging.Logger) -> None:
         super().__init__(handlers, config=_CONFIGURATION)
+        self._mapping = _Methods(self._mapping)
         self._logger = logger
         self._connections: set[_Protocol] = set()
         grpclib.events.listen(self, grpclib.events.RecvRequest, self._on_request)
@@ -391,6 +414,7 @@ class PluginServer(grpclib.server.Server):
 
     def close(self) -> None:
         """Stops listening, removes the socket's file and cancels the handlers."""
+        self.is_closed = True
         super().close()
         self._listener.close()
 
