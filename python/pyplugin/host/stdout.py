@@ -36,6 +36,7 @@ class StdoutReader:
     async def finish(self) -> None:
         """Takes what a dead process left in the pipe, and closes it."""
         await self._reader.finish()
+        self._resolve(len(self._buffer))
 
     def _feed(self, data: bytes) -> None:
         if self.line.done():
