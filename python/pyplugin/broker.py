@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GRPCBroker"]
 
+# How many announcements may wait to be dialled: a peer could send them without end.
+_MAX_ANNOUNCED = 10_000
+
 
 class ConnInfoStream(Protocol):
     """What the broker needs of its stream: grpclib's, of either side."""
@@ -203,6 +206,9 @@ class GRPCBroker:
                 future.exception()
 
     def _deliver(self, info: ConnInfo) -> None:
+        if len(self._announced) >= _MAX_ANNOUNCED:
+            self._logger.warning("dropped broker id %d: too many are waiting", info.service_id)
+            return
         announced = self._announcement(info.service_id)
         if not announced.done():
             announced.set_result(info)

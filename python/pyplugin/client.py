@@ -411,6 +411,7 @@ class Client:
         if self._runner is not None:
             self._runner.kill()
         await self._release()
+        self._handshake = self._identity = None
         if self._state is _State.STARTING:
             self._state = _State.IDLE
         if isinstance(error, PyPluginError):
