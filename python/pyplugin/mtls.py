@@ -12,9 +12,7 @@ import binascii
 import contextlib
 import functools
 import os
-import secrets
 import ssl
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,7 +117,7 @@ def generate() -> Cert:
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(secrets.randbits(128) or 1)
+        .serial_number(int.from_bytes(os.urandom(16), "big") or 1)
         .not_valid_before(now - datetime.timedelta(seconds=_BACKDATED_SECONDS))
         .not_valid_after(now + datetime.timedelta(hours=_VALID_HOURS))
         .add_extension(usage, critical=True)
@@ -219,7 +217,7 @@ def _load_key(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
         return
     from cryptography.hazmat.primitives import serialization
 
-    password = secrets.token_bytes(32)
+    password = os.urandom(32)
     encrypted = serialization.load_pem_private_key(key_pem, None).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -248,6 +246,8 @@ def _pipe(data: bytes) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _file(data: bytes) -> Iterator[str]:
+    import tempfile
+
     handle, path = tempfile.mkstemp(prefix="pyplugin-")
     try:
         with os.fdopen(handle, "wb") as file:
