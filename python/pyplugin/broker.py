@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import weakref
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._compat import timeout as time_limit
@@ -17,7 +18,7 @@ from ._generated import grpc_broker_grpc
 from ._generated.grpc_broker_pb2 import ConnInfo
 from .constants import BROKER_TIMEOUT
 from .errors import BrokerError, BrokerTimeout
-from .net.grpc import PluginChannel, PluginServer
+from .net.grpc import CALL_ERRORS, PluginChannel, PluginServer
 from .net.tasks import TaskScope
 from .net.transport import Address
 
@@ -73,6 +74,7 @@ class GRPCBroker:
         self._tasks = TaskScope("broker", logger)
         # What the peer announced and nobody has dialled, or the other way round.
         self._announced: dict[int, asyncio.Future[ConnInfo]] = {}
+        self._diallers: Counter[asyncio.Future[ConnInfo]] = Counter()
         # Resolves to the stream to the peer; a newer stream replaces an older one.
         self._stream: asyncio.Future[ConnInfoStream] | None = None
         self._sending = asyncio.Lock()
@@ -105,8 +107,8 @@ class GRPCBroker:
         """
         self._check_open()
         listener = self._open_listener()
+        server = PluginServer(servicers, logger=self._logger)
         try:
-            server = PluginServer(servicers, logger=self._logger)
             await server.serve_on(
                 listener, tls=self._identity.server_context if self._identity else None
             )
@@ -115,6 +117,7 @@ class GRPCBroker:
             raise
         self._servers = {server, *(other for other in self._servers if not other.is_closed)}
         try:
+            self._check_open()
             await self._announce(
                 ConnInfo(
                     service_id=service_id,
@@ -122,6 +125,7 @@ class GRPCBroker:
                     address=listener.address.address,
                 )
             )
+            self._check_open()
         except BaseException:
             server.close()
             raise
@@ -145,16 +149,22 @@ class GRPCBroker:
         """
         self._check_open()
         announced = self._announcement(service_id)
+        self._diallers[announced] += 1
         try:
             async with time_limit(timeout):
                 info = await asyncio.shield(announced)
+            self._forget(service_id, announced)
         except TimeoutError as error:
             raise BrokerTimeout(
                 f"the peer did not announce broker id {service_id} within {timeout:g} s: it must "
                 "accept the id that it, or this side, sent in a message"
             ) from error
         finally:
-            self._forget(service_id, announced)
+            self._diallers[announced] -= 1
+            if not self._diallers[announced]:
+                del self._diallers[announced]
+                if not announced.done():
+                    self._forget(service_id, announced)
         address = Address(info.network, info.address)
         try:
             address.check()
@@ -179,10 +189,10 @@ class GRPCBroker:
             server.close()
         for channel in channels:
             channel.close()
-        for server in servers:
-            await server.wait_closed()
-        for channel in channels:
-            await channel.wait_closed()
+        await asyncio.gather(
+            *(server.wait_closed() for server in servers),
+            *(channel.wait_closed() for channel in channels),
+        )
         await self._tasks.aclose()
 
     async def run(self, stream: ConnInfoStream) -> None:
@@ -191,8 +201,12 @@ class GRPCBroker:
         if connected.done():
             connected = self._stream = asyncio.get_running_loop().create_future()
         connected.set_result(stream)
-        while (info := await stream.recv_message()) is not None:
-            self._deliver(info)
+        try:
+            while (info := await stream.recv_message()) is not None:
+                self._deliver(info)
+        finally:
+            if self._stream is connected:
+                self._stream = None
 
     def fail(self, reason: str) -> None:
         """Refuses all further work, and wakes whoever waits with a ``BrokerError``."""
@@ -207,7 +221,7 @@ class GRPCBroker:
 
     def _deliver(self, info: ConnInfo) -> None:
         if len(self._announced) >= _MAX_ANNOUNCED:
-            self._logger.warning("dropped broker id %d: too many are waiting", info.service_id)
+            self._logger.debug("dropped broker id %d: too many are waiting", info.service_id)
             return
         announced = self._announcement(info.service_id)
         if not announced.done():
@@ -226,15 +240,20 @@ class GRPCBroker:
             del self._announced[service_id]
 
     async def _announce(self, info: ConnInfo) -> None:
-        async with self._sending:
-            try:
-                async with time_limit(BROKER_TIMEOUT):
-                    stream = await asyncio.shield(self._connected())
-            except TimeoutError as error:
-                raise BrokerTimeout(
-                    f"the peer did not open the broker's stream within {BROKER_TIMEOUT:g} s"
-                ) from error
-            await stream.send_message(info)
+        try:
+            async with time_limit(BROKER_TIMEOUT):
+                stream = await asyncio.shield(self._connected())
+        except TimeoutError as error:
+            raise BrokerTimeout(
+                f"the peer did not open the broker's stream within {BROKER_TIMEOUT:g} s"
+            ) from error
+        try:
+            async with self._sending:
+                await stream.send_message(info)
+        except CALL_ERRORS as error:
+            raise BrokerError(
+                f"broker id {info.service_id} could not be announced: {error}"
+            ) from error
 
     def _connected(self) -> asyncio.Future[ConnInfoStream]:
         if self._stream is None:

@@ -99,6 +99,7 @@ class Client:
         # What ends everything else must not be ended with it.
         self._endings = TaskScope("client", self._logger)
         self._kill_task: asyncio.Task[None] | None = None
+        self._failed_start: asyncio.Task[None] | None = None
         self._runner: ProcessRunner | None = None
         self._stdout: StdoutReader | None = None
         self._stderr: StderrReader | None = None
@@ -129,18 +130,15 @@ class Client:
                 return
             if self._state is _State.KILLED:
                 raise RuntimeError(f"{self} was killed; make a new Client to start it again")
+            if self._failed_start is not None:
+                # Its caller was cancelled once more while it cleaned up.
+                await asyncio.shield(self._failed_start)
             self._state = _State.STARTING
             try:
-                try:
-                    async with timeout(self._config.start_timeout):
-                        await self._start()
-                except TimeoutError as error:
-                    if isinstance(error, PyPluginError):
-                        raise
-                    raise StartTimeout(self._what_it_waited_for()) from error
+                await self._start_in_time()
             except BaseException as error:
-                failure = self._endings.spawn(self._abandon_start(error), "failed start")
-                await asyncio.shield(failure)
+                self._failed_start = self._endings.spawn(self._abandon_start(error), "failed start")
+                await asyncio.shield(self._failed_start)
                 raise
             self._state = _State.RUNNING
 
@@ -234,7 +232,24 @@ class Client:
 
     # Start
 
+    async def _start_in_time(self) -> None:
+        try:
+            async with timeout(self._config.start_timeout):
+                await self._start()
+        except (PyPluginError, GRPCError, TimeoutError) as error:
+            if self._is_killed():
+                raise ProcessExitedError("kill() ended it while it was starting") from error
+            if isinstance(error, PyPluginError):
+                raise
+            raise StartTimeout(self._what_it_waited_for()) from error
+        if self._is_killed():
+            raise ProcessExitedError("kill() ended it while it was starting")
+
+    def _is_killed(self) -> bool:
+        return self._state is _State.KILLED
+
     async def _start(self) -> None:
+        self._runner = self._stdout = self._stderr = self._handshake = self._identity = None
         if self._config.reattach is not None:
             self._handshake, self._identity = _reattached(self._config.reattach)
         else:
@@ -411,7 +426,6 @@ class Client:
         if self._runner is not None:
             self._runner.kill()
         await self._release()
-        self._handshake = self._identity = None
         if self._state is _State.STARTING:
             self._state = _State.IDLE
         if isinstance(error, PyPluginError):
@@ -445,9 +459,11 @@ class Client:
             async with grpc_broker_grpc.GRPCBrokerStub(channel).StartStream.open() as stream:
                 await stream.send_request()
                 await broker.run(stream)
+                await stream.end()
         except GRPCError as error:
             reason = f"the broker's stream ended: {error.message}"
-        broker.fail(f"{self}: {reason}")
+        finally:
+            broker.fail(f"{self}: {reason}")
 
     async def _watch_exit(self, runner: ProcessRunner, broker: GRPCBroker) -> None:
         status = await asyncio.shield(runner.exited)
@@ -500,7 +516,7 @@ class Client:
                 channel.close()
             if runner is not None:
                 await self._end_process(runner)
-        except asyncio.CancelledError:
+        except BaseException:
             if runner is not None:
                 runner.kill()
             raise
@@ -515,8 +531,9 @@ class Client:
         stub = grpc_controller_grpc.GRPCControllerStub(channel)
         try:
             await stub.Shutdown(grpc_controller_pb2.Empty(), timeout=self._config.kill_timeout)
-        except (GRPCError, OSError, asyncio.TimeoutError) as error:
-            # Go's server ends inside the call, so a lost connection is the usual answer.
+        except Exception as error:
+            # Go's server ends inside the call, so a lost connection is the usual answer; and no
+            # answer, of whatever kind, keeps the plugin from being ended.
             self._logger.debug("%s: the answer to Shutdown was %r", self, error)
 
     async def _end_process(self, runner: ProcessRunner) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .handshake import HandshakeConfig
 
 # What Go's strconv.Atoi takes; int() takes more.
-_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 # A host that is itself a plugin must not hand on what its own host said about that connection: a
 # client certificate alone makes the plugin serve TLS that nobody asked for.

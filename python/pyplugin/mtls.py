@@ -1,8 +1,8 @@
 """AutoMTLS: throw-away certificates that host and plugin make for each other.
 
 Each side makes one P-521 certificate (go-plugin ``mtls.go``). The host's travels in
-``PLUGIN_CLIENT_CERT``, the plugin's in part 6 of the handshake, and each trusts exactly the
-other's. The private keys never leave the processes that made them.
+``PLUGIN_CLIENT_CERT``, the plugin's in part 6 of the handshake, and each trusts only the
+other's, and what its key signs. The private keys never leave the processes that made them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Cert:
 
 @dataclass(frozen=True)
 class Identity:
-    """One side of a mutual TLS connection: its certificate, and the only one it trusts.
+    """One side of a mutual TLS connection: its certificate, and the one it trusts.
 
     Attributes:
         cert_pem: The certificate of this side, PEM.
@@ -167,7 +167,7 @@ def server_ssl_context(*, cert_pem: bytes, key_pem: bytes, peer_cert_pem: bytes)
     Args:
         cert_pem: The certificate of this side, PEM.
         key_pem: Its private key, PEM.
-        peer_cert_pem: The only certificate that may connect, PEM.
+        peer_cert_pem: The certificate of the only side that may connect, PEM.
 
     Raises:
         TLSError: One of the three cannot be read.

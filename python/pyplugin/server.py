@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from .broker import GRPCBroker, GRPCBrokerServicer
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ServeConfig", "serve"]
 
+# Seconds for the process to end once everything it served has been closed.
+_EXIT_TIMEOUT = 1.0
+
 
 def serve(config: ServeConfig) -> None:
     """Serves a plugin until its host asks it to end. Call it from ``main()``.
@@ -46,12 +50,39 @@ def serve(config: ServeConfig) -> None:
     if not config.test_mode:
         validate_or_exit(config.handshake_config)
         configure_logging()
-    status = asyncio.run(_serve(config))
+    exits = _LastResort(enabled=not config.test_mode)
+    try:
+        status = asyncio.run(_serve(config, exits))
+    finally:
+        exits.cancel()
     if status:
         sys.exit(status)
 
 
-async def _serve(config: ServeConfig) -> int:
+class _LastResort:
+    """Ends a process whose handlers do not end when they are cancelled.
+
+    ``asyncio.run()`` waits without limit for tasks that ignore their cancellation, and for threads
+    that handlers started; a host that is gone could not end such a plugin.
+    """
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._timer = threading.Timer(_EXIT_TIMEOUT, os._exit, [0]) if enabled else None
+        if self._timer:
+            self._timer.daemon = True
+
+    def start(self) -> None:
+        """Gives the process its last second."""
+        if self._timer:
+            self._timer.start()
+
+    def cancel(self) -> None:
+        """Everything ended by itself; what the program still does is its own affair."""
+        if self._timer:
+            self._timer.cancel()
+
+
+async def _serve(config: ServeConfig, exits: _LastResort) -> int:
     logger = config.logger or logging.getLogger("pyplugin.plugin")
     controller = GRPCControllerServicer()
     if not config.test_mode:
@@ -83,10 +114,14 @@ async def _serve(config: ServeConfig) -> int:
         if not config.test_mode:
             _write_handshake(listener, version, environment, cert)
         await controller.shutdown_event.wait()
+    except (OSError, ValueError) as error:
+        logger.error("cannot tell the host where this plugin listens: %s", error)
+        return 1
     finally:
         server.close()
         await broker.close()
         await server.wait_closed()
+        exits.start()
     return 0
 
 
@@ -153,4 +188,9 @@ def _handle_signals(shutdown: asyncio.Event, logger: logging.Logger) -> None:
             signal.SIGINT, logger.debug, "SIGINT ignored: the host ends its plugins"
         )
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            loop.add_signal_handler(signal.SIGTERM, shutdown.set)
+            loop.add_signal_handler(signal.SIGTERM, _end_at_once_next_time, loop, shutdown)
+
+
+def _end_at_once_next_time(loop: asyncio.AbstractEventLoop, shutdown: asyncio.Event) -> None:
+    shutdown.set()
+    loop.remove_signal_handler(signal.SIGTERM)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import logging
     from typing import BinaryIO
 
-_TAIL_LINES = 20
+# Enough for the first line of a Go panic to be among them.
+_TAIL_LINES = 40
 _TAIL_LINE_BYTES = 2048
 
 

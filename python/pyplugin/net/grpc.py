@@ -7,6 +7,7 @@ What differs from stock grpclib, in channels and servers made here only:
 * A lost connection ends calls with a ``GRPCError`` of status ``UNAVAILABLE``, never with a bare
   ``StreamTerminatedError``, ``ConnectionRefusedError`` or a hang; calls whose answer is complete
   succeed. A stream that the peer reset ends with the status that gRPC assigns to its error code.
+* An answer that comes before everything was sent stands, as does one beside a GOAWAY.
 * A peer that says GOAWAY still answers the calls it has taken; the next call connects anew.
 * Frames of unknown kinds do no harm.
 * An unknown method is ``UNIMPLEMENTED``, to clients of any kind.
@@ -33,9 +34,11 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated
-from h2.exceptions import H2Error, ProtocolError
+from h2.exceptions import H2Error, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
+from hpack import Encoder
 
+from .._compat import timeout
 from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ _MAX_HEADER_LIST_BYTES = 2**20
 _MAX_STATUS_MESSAGE_CHARACTERS = 4096
 # How long a closing connection may take to flush and to end TLS, in seconds.
 _CLOSE_TIMEOUT = 1.0
+# How long a client of a server may take to begin, in seconds.
+_TLS_HANDSHAKE_TIMEOUT = 10.0
 
 _CONFIGURATION = Configuration(
     http2_connection_window_size=_CONNECTION_WINDOW_BYTES,
@@ -80,6 +85,44 @@ _STATUS_OF_RESET = {
 
 class _StreamReset(GRPCError, StreamTerminatedError):
     """The peer reset one stream. Also the class that stock grpclib raises for it."""
+
+
+# What sending on a stream raises when the call or the connection is over.
+CALL_ERRORS = (GRPCError, StreamTerminatedError, H2Error)
+
+
+class _ClientStream(grpclib.protocol.Stream):
+    """A call's stream that a peer may end, with an answer, before everything was sent."""
+
+    async def send_data(self, data: bytes, end_stream: bool = False) -> None:
+        try:
+            await super().send_data(data, end_stream)
+        except H2Error as error:
+            self._ended_early(error)
+
+    async def end(self) -> None:
+        assert self.wrapper is not None
+        with self.wrapper:
+            try:
+                await super().end()
+            except H2Error as error:
+                self._ended_early(error)
+
+    async def reset(self, error_code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        with contextlib.suppress(StreamClosedError):
+            await super().reset(error_code)
+
+    def _ended_early(self, error: H2Error) -> None:
+        # RFC 9113 §8.1: a complete answer stands, and what was still to be sent is not wanted.
+        if not _succeeded(self):
+            raise _StreamReset(Status.UNAVAILABLE, f"the stream has ended: {error}") from error
+
+
+class _Encoder(Encoder):
+    """hpack without Huffman coding: in Python that takes a time quadratic in a text's length."""
+
+    def encode(self, headers: Any, huffman: bool = False) -> bytes:
+        return super().encode(headers, huffman)
 
 
 class _H2Connection(H2Connection):
@@ -110,7 +153,9 @@ class _Connection(grpclib.protocol.Connection):
     ) -> grpclib.protocol.Stream:
         if self.closed:
             raise GRPCError(Status.UNAVAILABLE, "the connection was lost at once")
-        stream = super().create_stream(stream_id=stream_id, wrapper=wrapper)
+        if wrapper is None:
+            return super().create_stream(stream_id=stream_id)
+        stream = _ClientStream(self, self._connection, self._transport, wrapper=wrapper)
         self.waiting.add(stream)
         return stream
 
@@ -130,10 +175,6 @@ class _Connection(grpclib.protocol.Connection):
 class _EventsProcessor(grpclib.protocol.EventsProcessor):
     connection: _Connection
 
-    def register(self, stream: grpclib.protocol.Stream) -> Callable[[], None]:
-        self.connection.waiting.discard(stream)
-        return super().register(stream)
-
     def process(self, event: Any) -> None:
         # RFC 9113 §5.5: unknown frames are ignored. After close() there are no processors left.
         with contextlib.suppress(NotImplementedError):
@@ -143,6 +184,16 @@ class _EventsProcessor(grpclib.protocol.EventsProcessor):
         """Lets the streams of a peer that goes away come to their ends; it will hang up."""
 
 
+class _ServerEventsProcessor(_EventsProcessor):
+    def close(self, reason: str = "Connection closed") -> None:
+        if cast("_ServerHandler", self.handler).closing:
+            # Its calls were cancelled before, and once is enough: they may be cleaning up.
+            self.connection.close()
+            vars(self).pop("processors", None)
+        else:
+            super().close(reason)
+
+
 class _ClientEventsProcessor(_EventsProcessor):
     """Ends the calls of a lost connection in the way that callers of gRPC expect."""
 
@@ -150,6 +201,7 @@ class _ClientEventsProcessor(_EventsProcessor):
     draining = False
 
     def register(self, stream: grpclib.protocol.Stream) -> Callable[[], None]:
+        self.connection.waiting.discard(stream)
         release = super().register(stream)
 
         def release_and_close() -> None:
@@ -181,7 +233,10 @@ class _ClientEventsProcessor(_EventsProcessor):
 
     def process_stream_reset(self, event: StreamReset) -> None:
         stream = self.streams.get(event.stream_id)
-        if stream is not None:
+        if stream is not None and _succeeded(stream):
+            # It wants no more of what this side sends; whoever waits to send finds out.
+            stream.window_updated.set()
+        elif stream is not None:
             code = event.error_code
             status = _STATUS_OF_RESET.get(cast("ErrorCodes", code), Status.INTERNAL)
             name = code.name if isinstance(code, ErrorCodes) else code
@@ -223,6 +278,7 @@ class _Protocol(grpclib.protocol.H2Protocol):
                 SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST_BYTES,
             },
         )
+        connection.encoder = _Encoder()
         connection.decoder.max_header_list_size = _MAX_HEADER_LIST_BYTES
         connection.initiate_connection()
         connection.increment_flow_control_window(
@@ -271,7 +327,33 @@ class _ClientProtocol(_Protocol):
 
 
 class _ServerProtocol(_Protocol):
-    processor_class = _EventsProcessor
+    processor_class = _ServerEventsProcessor
+
+
+class _ServerHandler(grpclib.server.Handler):
+    """The calls of one connection to a server."""
+
+    def accept(
+        self,
+        stream: grpclib.protocol.Stream,
+        headers: Any,
+        release_stream: Callable[[], Any],
+    ) -> None:
+        is_released = False
+
+        def release() -> None:
+            nonlocal is_released
+            if not is_released:
+                is_released = True
+                release_stream()
+
+        super().accept(stream, headers, release)
+        # A task that is cancelled before it began never comes to its own release.
+        self._tasks[stream].add_done_callback(lambda _: release())
+
+    def close(self) -> None:
+        if not self.closing:
+            super().close()
 
 
 class PluginChannel(grpclib.client.Channel):
@@ -329,8 +411,18 @@ class PluginChannel(grpclib.client.Channel):
             error = self._unavailable(reason)
             for stream in streams:
                 _terminate(stream, error())
-        else:
-            self._tasks.spawn(self._explain_and_fail(self.explain, streams, reason), "lost calls")
+            return
+        unexplained = self._unavailable(reason)
+
+        def terminate(task: asyncio.Task[ErrorFactory]) -> None:
+            is_explained = not task.cancelled() and task.exception() is None
+            error = task.result() if is_explained else unexplained
+            for stream in streams:
+                _terminate(stream, error())
+
+        # In a callback, since a task that is cancelled before it began runs no code of its own.
+        task = self._tasks.spawn(_await(self.explain(reason)), "explain a lost connection")
+        task.add_done_callback(terminate)
 
     def _protocol_factory(self) -> _ClientProtocol:
         return _ClientProtocol(
@@ -341,22 +433,17 @@ class PluginChannel(grpclib.client.Channel):
         if self._is_closed:
             raise GRPCError(Status.UNAVAILABLE, "the client of this plugin was closed")
         try:
-            return await super()._create_connection()
-        except OSError as error:
+            protocol = await super()._create_connection()
+        except (OSError, ValueError) as error:
+            # ValueError: a host name that cannot be looked up.
             reason = f"cannot connect: {error}"
             if self.explain is None:
                 raise self._unavailable(reason)() from error
             raise (await self.explain(reason))() from error
-
-    async def _explain_and_fail(
-        self, explain: Explain, streams: list[grpclib.protocol.Stream], reason: str
-    ) -> None:
-        error = self._unavailable(reason)
-        try:
-            error = await explain(reason)
-        finally:
-            for stream in streams:
-                _terminate(stream, error())
+        if self._is_closed:
+            protocol.processor.close()
+            raise self._unavailable("")()
+        return protocol
 
     def _unavailable(self, reason: str) -> ErrorFactory:
         if self._is_closed:
@@ -402,13 +489,15 @@ class PluginServer(grpclib.server.Server):
     async def serve_on(self, listener: Listener, *, tls: ssl.SSLContext | None) -> None:
         """Serves on ``listener``, which it closes at ``close()``."""
         if listener.address.network == NETWORK_UNIX:
-            self._server = await self._loop.create_unix_server(
-                self._protocol_factory, sock=listener.sock, ssl=tls
-            )
+            create: Any = self._loop.create_unix_server
         else:
-            self._server = await self._loop.create_server(
-                self._protocol_factory, sock=listener.sock, ssl=tls
-            )
+            create = self._loop.create_server
+        self._server = await create(
+            self._protocol_factory,
+            sock=listener.sock,
+            ssl=tls,
+            ssl_handshake_timeout=_TLS_HANDSHAKE_TIMEOUT if tls else None,
+        )
         self._server_closed_fut = self._loop.create_future()
         self._listener = listener
 
@@ -436,10 +525,15 @@ class PluginServer(grpclib.server.Server):
         for protocol in connections:
             protocol.processor.close("the server was closed")
         await _wait_lost(connections)
-        await self._server.wait_closed()
+        # From 3.12 on this waits for clients too, and there may be some that never began TLS.
+        if hasattr(self._server, "abort_clients"):
+            self._server.abort_clients()
+        with contextlib.suppress(TimeoutError):
+            async with timeout(_CLOSE_TIMEOUT):
+                await self._server.wait_closed()
 
     def _protocol_factory(self) -> _ServerProtocol:
-        handler = grpclib.server.Handler(
+        handler = _ServerHandler(
             self._mapping, self._codec, self._status_details_codec, self.__dispatch__
         )
         self.__gc_step__()
@@ -503,6 +597,10 @@ def _terminate(stream: grpclib.protocol.Stream, error: GRPCError) -> None:
         stream.__terminated__(str(error.message))
     elif stream.wrapper is not None:
         stream.wrapper.cancel(error)
+
+
+async def _await(result: Awaitable[ErrorFactory]) -> ErrorFactory:
+    return await result
 
 
 async def _wait_lost(connections: Sequence[_Protocol]) -> None:

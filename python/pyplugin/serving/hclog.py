@@ -38,7 +38,7 @@ class HCLogFormatter(logging.Formatter):
 
 
 def _timestamp(seconds: float) -> str:
-    """hclog's form, 2006-01-02T15:04:05.000000Z07:00, in UTC."""
+    """The form of hclog, 2006-01-02T15:04:05.000000Z07:00, in UTC."""
     whole, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)
     date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
     return f"{date}.{microseconds:06}Z"
@@ -53,3 +53,5 @@ def configure_logging() -> None:
     handler.setFormatter(HCLogFormatter())
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    # It reports each call that a host cancels, at INFO.
+    logging.getLogger("grpclib.server").setLevel(logging.WARNING)

@@ -117,7 +117,10 @@ def _find_symbol(name: str) -> FileDescriptor:
         return _find("FindFileContainingSymbol", name)  # type: ignore[no-any-return]
     except KeyError:
         # Pools know no methods: a method is in the file of its service.
-        return _find("FindFileContainingSymbol", name.rpartition(".")[0])  # type: ignore[no-any-return]
+        service = _find("FindServiceByName", name.rpartition(".")[0])
+        if name.rpartition(".")[2] not in service.methods_by_name:
+            raise
+        return service.file  # type: ignore[no-any-return]
 
 
 def _files(file: FileDescriptor, sent: set[str]) -> Iterator[bytes]:

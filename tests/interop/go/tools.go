@@ -1,0 +1,12 @@
+//go:build tools
+
+// Package tools keeps the packages of go-plugin's own examples in go.mod and
+// go.sum, so that the tests can build them from within this module.
+package tools
+
+import (
+	_ "github.com/hashicorp/go-plugin/examples/grpc"
+	_ "github.com/hashicorp/go-plugin/examples/grpc/plugin-go-grpc"
+	_ "github.com/hashicorp/go-plugin/examples/negotiated"
+	_ "github.com/hashicorp/go-plugin/examples/negotiated/plugin-go"
+)
