@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -14,7 +15,10 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from pyplugin import BrokerError, BrokerTimeout
+from pyplugin import BrokerError, BrokerTimeout, GRPCBroker
+from pyplugin._generated.grpc_broker_pb2 import ConnInfo
+from pyplugin.environment import PluginEnvironment
+from pyplugin.net.transport import open_listener
 from tests.fixtures import PLUGIN, client
 
 if TYPE_CHECKING:
@@ -33,6 +37,35 @@ class Answering(kv_grpc.KVBase):
 
     async def Put(self, stream: Stream[kv_pb2.PutRequest, kv_pb2.Empty]) -> None:
         raise NotImplementedError
+
+
+class Announcing:
+    """The broker's stream of a peer that announces what it was made with."""
+
+    def __init__(self, *announcements: ConnInfo) -> None:
+        self._queue: asyncio.Queue[ConnInfo | None] = asyncio.Queue()
+        for info in announcements:
+            self._queue.put_nowait(info)
+        if announcements:
+            self.end()
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def recv_message(self) -> ConnInfo | None:
+        return await self._queue.get()
+
+    async def send_message(self, message: ConnInfo, /) -> None:
+        raise NotImplementedError
+
+
+def lone_broker() -> GRPCBroker:
+    """A broker without a process on the other side."""
+    return GRPCBroker(
+        open_listener=lambda: open_listener(PluginEnvironment()),
+        identity=None,
+        logger=logging.getLogger("tests"),
+    )
 
 
 async def get(kv: Any, key: str) -> bytes:
@@ -107,6 +140,70 @@ async def test_a_cancelled_dial_loses_no_announcement() -> None:
             await dial
         await get(plugin.dispense("kv"), "accept")
         assert await get(kv_grpc.KVStub(await plugin.broker.dial(1)), "bytes:1") == b"\0"
+
+
+async def test_a_dial_that_times_out_takes_nothing_from_another() -> None:
+    async with client() as plugin:
+        patient = asyncio.ensure_future(plugin.broker.dial(1))
+        with pytest.raises(BrokerTimeout):
+            await plugin.broker.dial(1, timeout=0.02)
+        await get(plugin.dispense("kv"), "accept")
+        assert await get(kv_grpc.KVStub(await patient), "bytes:1") == b"\0"
+
+
+async def test_an_announcement_survives_a_dial_cancelled_as_it_came() -> None:
+    broker = lone_broker()
+    stream = Announcing(ConnInfo(service_id=1, network="unix", address="/s"))
+    dial = asyncio.ensure_future(broker.dial(1))
+    await asyncio.sleep(0)
+    await broker.run(stream)
+    dial.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dial
+    assert (await broker.dial(1, timeout=0.1))._path == "/s"
+    await broker.close()
+
+
+async def test_announcements_that_nobody_dials_are_bounded() -> None:
+    broker = lone_broker()
+    flood = (ConnInfo(service_id=n, network="unix", address="/s") for n in range(20_000))
+    await broker.run(Announcing(*flood))
+    assert (await broker.dial(1))._path == "/s"
+    with pytest.raises(BrokerTimeout):
+        await broker.dial(19_999, timeout=0.01)
+    await broker.close()
+
+
+async def test_an_accept_that_nobody_can_be_told_of_fails() -> None:
+    class Gone(Announcing):
+        async def send_message(self, message: ConnInfo, /) -> None:
+            raise GRPCError(Status.UNAVAILABLE, "gone")
+
+    broker = lone_broker()
+    stream = Gone()
+    run = asyncio.ensure_future(broker.run(stream))
+    await asyncio.sleep(0)
+    with pytest.raises(BrokerError, match="could not be announced"):
+        await broker.accept_and_serve(1, [Answering()])
+    stream.end()
+    await run
+    await broker.close()
+    with pytest.raises(BrokerError, match="was closed"):
+        await broker.accept_and_serve(1, [Answering()])
+
+
+async def test_a_plugin_that_ends_the_stream_fails_dials_at_once() -> None:
+    code = f"""
+import runpy
+from pyplugin.broker import GRPCBrokerServicer
+async def start_stream(self, stream):
+    pass
+GRPCBrokerServicer.StartStream = start_stream
+runpy.run_path({PLUGIN[1]!r}, run_name="__main__")
+"""
+    async with client([sys.executable, "-c", code]) as plugin:
+        with pytest.raises(BrokerError, match="ended the broker's stream"):
+            await plugin.broker.dial(1, timeout=60)
 
 
 async def test_a_dead_plugin_wakes_a_dial_at_once() -> None:

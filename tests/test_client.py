@@ -156,6 +156,36 @@ async def test_a_cancelled_kill_still_ends_the_plugin() -> None:
     assert not is_alive(pid)
 
 
+@pytest.mark.parametrize("answer", ["nothing", "garbage"])
+async def test_a_senseless_answer_to_shutdown_spares_no_plugin(answer: str) -> None:
+    code = f"""
+import runpy
+from grpclib.const import Cardinality, Handler
+from pyplugin._generated.grpc_controller_pb2 import Empty
+from pyplugin.controller import GRPCControllerServicer
+class Garbage:
+    def SerializeToString(self):
+        return b"\\xff" * 3
+async def shutdown(stream):
+    await stream.recv_message()
+    if {answer!r} == "garbage":
+        await stream.send_message(Garbage())
+    else:
+        await stream.send_initial_metadata()
+        stream._send_message_done = True
+GRPCControllerServicer.__mapping__ = lambda self: {{
+    "/plugin.GRPCController/Shutdown": Handler(
+        shutdown, Cardinality.UNARY_UNARY, Empty, Garbage
+    )
+}}
+runpy.run_path({PLUGIN[1]!r}, run_name="__main__")
+"""
+    async with client(script(code), kill_timeout=0.2) as plugin:
+        pid = plugin.pid
+    assert pid is not None
+    assert not is_alive(pid)
+
+
 async def test_a_wrapper_and_what_it_started_end_together() -> None:
     shell = ["sh", "-c", f"{sys.executable} {PLUGIN[1]}; true"]
     async with client(shell, kill_timeout=0.2, KV_IGNORE_SHUTDOWN=1) as plugin:
@@ -470,13 +500,47 @@ async def test_a_cancelled_start_leaves_nothing() -> None:
     assert not is_alive(pid)
 
 
+async def test_a_start_that_is_cancelled_twice_does_not_spoil_the_next(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    code = (
+        f"import os, runpy, time\n"
+        f"if not os.path.exists({str(flag)!r}): time.sleep(60)\n"
+        f"runpy.run_path({PLUGIN[1]!r}, run_name='__main__')"
+    )
+    plugin = client(script(code))
+    start = asyncio.ensure_future(plugin.start())
+    await asyncio.sleep(0)
+    start.cancel()
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    flag.touch()
+    async with plugin:
+        assert await get(plugin.dispense("kv"), "bytes:1") == b"\0"
+
+
+async def test_a_second_start_knows_nothing_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "plugin"
+    path.write_text("#!/bin/sh\necho first failure >&2; exit 3\n")
+    path.chmod(0o700)
+    plugin = client([str(path)])
+    with pytest.raises(ProcessExitedError, match="first failure"):
+        await plugin.start()
+    path.unlink()
+    with pytest.raises(PluginNotFound) as raised:
+        await plugin.start()
+    assert "first failure" not in str(raised.value)
+    assert raised.value.exit_code is None
+
+
 async def test_kill_ends_a_start_under_way() -> None:
     plugin = client(script("import time; time.sleep(60)"))
     start = asyncio.ensure_future(plugin.start())
     await asyncio.sleep(0)
     assert plugin.pid is not None
     await plugin.kill()
-    with pytest.raises(ProcessExitedError):
+    with pytest.raises(ProcessExitedError, match=r"kill\(\) ended it"):
         await start
 
 

@@ -181,6 +181,60 @@ async def test_sigterm_ends_a_plugin_and_sigint_does_not(number: signal.Signals)
         assert not Path(line.address).exists()
 
 
+@pytest.mark.parametrize("way", ["shutdown", "sigterm"])
+@pytest.mark.parametrize(
+    "stuck",
+    [
+        "while True:\n  try: await asyncio.sleep(60)\n  except asyncio.CancelledError: pass",
+        "await asyncio.to_thread(time.sleep, 60)",
+    ],
+    ids=["task", "thread"],
+)
+async def test_a_handler_that_does_not_end_keeps_no_plugin_alive(way: str, stuck: str) -> None:
+    code = f"""
+import asyncio, sys, time
+sys.path.insert(0, {str(Path(PLUGIN[1]).parent)!r})
+import plugin
+async def do(self, name, argument):
+ {stuck}
+plugin.KVServicer._do = do
+plugin.main()
+"""
+    async with client([sys.executable, "-c", code]) as started:
+        assert started._runner is not None
+        async with started.dispense("kv").Get.open() as stream:
+            await stream.send_message(kv_pb2.GetRequest(key="stuck"))
+            if way == "sigterm":
+                os.kill(started.pid or 0, signal.SIGTERM)
+            else:
+                await GRPCControllerStub(started._channel).Shutdown(Empty())  # type: ignore[arg-type]
+            assert await started._runner.wait(30)
+            with pytest.raises(GRPCError):
+                await stream.recv_message()
+        assert started._runner.exit_code == 0
+
+
+async def test_a_plugin_that_cannot_tell_its_address_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "a|b"
+    folder.mkdir()
+    status, out, err = await outcome(PLUGIN_UNIX_SOCKET_DIR=str(folder))
+    assert (status, out) == (1, b"")
+    assert "part 4 of the handshake" in json.loads(err)["@message"]
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_host_that_is_gone_before_the_handshake() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    child = await asyncio.create_subprocess_exec(
+        *PLUGIN, env={**os.environ, **COOKIE}, stdout=write, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(write)
+    _, err = await asyncio.wait_for(child.communicate(), 30)
+    assert child.returncode == 1
+    assert "Broken pipe" in json.loads(err)["@message"]
+
+
 async def test_only_the_host_of_the_certificate_is_let_in() -> None:
     host, stranger = mtls.generate(), mtls.generate()
     async with plugin(PLUGIN_CLIENT_CERT=host.cert_pem.decode()) as (_, line):

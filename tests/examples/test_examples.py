@@ -12,7 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def run(example: str, *arguments: str, cwd: Path | None = None, **variables: str) -> str:
+def run(example: str, *arguments: str, variables: dict[str, str], cwd: Path | None = None) -> str:
     """What ``example`` prints to its stdout."""
     result = subprocess.run(
         [sys.executable, str(EXAMPLES / example), *arguments],
@@ -28,7 +28,7 @@ def run(example: str, *arguments: str, cwd: Path | None = None, **variables: str
 
 @pytest.mark.parametrize(("variables", "words"), [({}, "insecure"), ({"AUTO_MTLS": "1"}, "TLS")])
 def test_greeter(variables: dict[str, str], words: str) -> None:
-    out = run("greeter/host.py", "ada", **variables)
+    out = run("greeter/host.py", "ada", variables=variables)
     assert words in out
     assert "Greet: hello, ada!" in out
     assert "Count: 35 letters in 9 words" in out
@@ -36,8 +36,8 @@ def test_greeter(variables: dict[str, str], words: str) -> None:
 
 @pytest.mark.parametrize("variables", [{}, {"AUTO_MTLS": "1"}], ids=["plain", "mtls"])
 def test_kv(variables: dict[str, str], tmp_path: Path) -> None:
-    run("kv/host.py", "put", "hello", "world", cwd=tmp_path, **variables)
-    out = run("kv/host.py", "get", "hello", cwd=tmp_path, **variables)
+    run("kv/host.py", "put", "hello", "world", cwd=tmp_path, variables=variables)
+    out = run("kv/host.py", "get", "hello", cwd=tmp_path, variables=variables)
     assert out == "world\n\nWritten from the Python plugin\n"
     assert (tmp_path / "kv_hello").exists()
 

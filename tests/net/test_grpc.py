@@ -15,6 +15,7 @@ import grpclib.server
 import kv_grpc
 import kv_pb2
 import pytest
+from grpclib.client import StreamUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.config import H2Configuration
@@ -26,7 +27,7 @@ from pyplugin import mtls
 from pyplugin.environment import PluginEnvironment
 from pyplugin.net.grpc import PluginChannel, PluginServer
 from pyplugin.net.tasks import TaskScope
-from pyplugin.net.transport import Listener, open_listener
+from pyplugin.net.transport import Address, Listener, open_listener
 from tests.fixtures.plugin import KVServicer
 
 if TYPE_CHECKING:
@@ -438,6 +439,117 @@ async def test_a_client_that_hangs_up_during_tls_leaves_nothing() -> None:
         sock.close()
         assert await get(channel, "bytes:1") == b"\0"
         assert len(server._connections) == 1
+
+
+async def test_a_client_that_never_begins_tls_does_not_hold_up_closing() -> None:
+    async with pair(Servicer(), tls=True) as (channel, server):
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.connect(str(channel._path))
+            assert await get(channel, "bytes:1") == b"\0"
+            server.close()
+            await asyncio.wait_for(server.wait_closed(), 5)
+
+
+async def test_a_call_that_is_cancelled_with_its_request_is_released() -> None:
+    async with pair(Servicer()) as (channel, server):
+        await get(channel, "bytes:1")
+        reader, writer = await asyncio.open_unix_connection(str(channel._path))
+        client = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        client.initiate_connection()
+        path = [(":method", "POST"), (":path", "/proto.KV/Get"), (":scheme", "http")]
+        for _ in range(50):
+            stream_id = client.get_next_available_stream_id()
+            client.send_headers(stream_id, [*path, (":authority", "x"), ("te", "trailers")])
+            client.reset_stream(stream_id, error_code=8)
+        client.ping(b"all read")
+        writer.write(client.data_to_send())
+        data = b""
+        while b"all read" not in data:
+            data += await reader.read(65536)
+        assert [len(p.processor.streams) for p in server._connections] == [0, 0]
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_cancelled_handler_is_left_to_clean_up() -> None:
+    class Tidy(Servicer):
+        is_tidy = False
+
+        async def _do(self, name: str, argument: str) -> bytes:
+            try:
+                return await super()._do(name, argument)
+            finally:
+                self.waiting.release()
+                await asyncio.sleep(0.05)
+                self.is_tidy = True
+
+    servicer = Tidy()
+    async with pair(servicer) as (channel, server):
+        call = asyncio.ensure_future(get(channel, "wait"))
+        await servicer.waiting.acquire()
+        server.close()
+        await servicer.waiting.acquire()
+        channel.close()
+        with pytest.raises(GRPCError):
+            await call
+        await server.wait_closed()
+    assert servicer.is_tidy
+
+
+async def test_a_host_name_that_cannot_be_looked_up_is_unavailable() -> None:
+    tasks = TaskScope("test", LOGGER)
+    channel = PluginChannel(Address("tcp", f"{'a' * 70}:80"), tls=None, tasks=tasks)
+    with pytest.raises(GRPCError, match="cannot connect") as raised:
+        await get(channel, "k")
+    assert raised.value.status is Status.UNAVAILABLE
+    channel.close()
+
+
+def streaming(channel: PluginChannel) -> Any:
+    """A call of a method that takes many messages and answers with one."""
+    method = StreamUnaryMethod(channel, "/proto.KV/Get", kv_pb2.GetRequest, kv_pb2.GetResponse)
+    return method.open()
+
+
+async def test_an_answer_before_everything_was_sent_stands() -> None:
+    async with hand_driven() as (channel, peer):
+        async with streaming(channel) as stream:
+            await stream.send_message(kv_pb2.GetRequest(key="one"))
+            stream_id = await peer.request()
+            peer.answer(stream_id, b"enough")
+            peer.h2.reset_stream(stream_id, error_code=0)
+            peer.send()
+            assert (await stream.recv_message()).value == b"enough"
+            await stream.send_message(kv_pb2.GetRequest(key="two"))
+            await stream.end()
+
+
+async def test_an_error_before_everything_was_sent_is_the_calls() -> None:
+    servicer = Servicer()
+    async with pair(servicer) as (channel, _):
+        with pytest.raises(GRPCError) as raised:
+            async with streaming(channel) as stream:
+                await stream.send_message(kv_pb2.GetRequest(key="missing"))
+                await stream.recv_initial_metadata()
+                await stream.end()
+    assert raised.value.status is Status.NOT_FOUND
+
+
+async def test_the_end_of_a_stream_that_cannot_be_sent_hears_of_the_loss() -> None:
+    async with hand_driven() as (channel, peer):
+        async with streaming(channel) as stream:
+            await stream.send_message(kv_pb2.GetRequest(key="one"))
+            await peer.request()
+            assert channel.live is not None
+            channel.live.pause_writing()
+            end = asyncio.ensure_future(stream.end())
+            await asyncio.sleep(0)
+            peer.writer.transport.abort()
+            with pytest.raises(GRPCError) as raised:
+                await end
+            assert raised.value.status is Status.UNAVAILABLE
+            with pytest.raises(GRPCError):
+                await stream.recv_message()
 
 
 @pytest.mark.parametrize(
