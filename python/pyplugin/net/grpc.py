@@ -44,7 +44,7 @@ from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from grpclib.utils import Wrapper
     from h2.events import Event, StreamReset
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from .transport import Address, Listener
 
     ErrorFactory = Callable[[], GRPCError]
-    Explain = Callable[[str], Awaitable[ErrorFactory]]
+    Explain = Callable[[str], Coroutine[Any, Any, ErrorFactory]]
 
 _STREAM_WINDOW_BYTES = 4 * 2**20
 _CONNECTION_WINDOW_BYTES = 2**31 - 1
@@ -421,7 +421,7 @@ class PluginChannel(grpclib.client.Channel):
                 _terminate(stream, error())
 
         # In a callback, since a task that is cancelled before it began runs no code of its own.
-        task = self._tasks.spawn(_await(self.explain(reason)), "explain a lost connection")
+        task = self._tasks.spawn(self.explain(reason), "explain a lost connection")
         task.add_done_callback(terminate)
 
     def _protocol_factory(self) -> _ClientProtocol:
@@ -597,10 +597,6 @@ def _terminate(stream: grpclib.protocol.Stream, error: GRPCError) -> None:
         stream.__terminated__(str(error.message))
     elif stream.wrapper is not None:
         stream.wrapper.cancel(error)
-
-
-async def _await(result: Awaitable[ErrorFactory]) -> ErrorFactory:
-    return await result
 
 
 async def _wait_lost(connections: Sequence[_Protocol]) -> None:
