@@ -82,7 +82,7 @@ def test_the_mappings_given_stay_as_they_are() -> None:
 
 
 def test_without_variables_everything_has_its_default() -> None:
-    found = PluginEnvironment.from_mapping({"HOME": "/root"})
+    found = PluginEnvironment.from_mapping({"HOME": "/home/ada"})
     assert found == PluginEnvironment()
     assert (found.versions, found.min_port, found.max_port) == ((), 0, 0)
     assert found.client_cert_pem is None
