@@ -236,7 +236,7 @@ class Client:
         try:
             async with timeout(self._config.start_timeout):
                 await self._start()
-        except (PyPluginError, GRPCError, TimeoutError) as error:
+        except (PyPluginError, TimeoutError) as error:
             if self._is_killed():
                 raise ProcessExitedError("kill() ended it while it was starting") from error
             if isinstance(error, PyPluginError):
@@ -407,11 +407,8 @@ class Client:
         return HandshakeError(f"it did not answer its first call, a health check: {error.message}")
 
     async def _has_exited(self, seconds: float) -> bool:
-        """Whether its process ends within ``seconds``."""
-        if self._runner is None:
-            await asyncio.sleep(seconds)
-            return False
-        return await self._runner.wait(seconds)
+        """Whether its process, where this client started it, ends within ``seconds``."""
+        return self._runner is not None and await self._runner.wait(seconds)
 
     def _what_it_waited_for(self) -> str:
         seconds = f"within {self._config.start_timeout:g} s"
