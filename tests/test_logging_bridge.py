@@ -118,7 +118,6 @@ def test_json_that_is_no_hclog_entry_is_text(line: str) -> None:
         ("2024-01-02T15:04:05.000+0100 [TRACE] kv: deep", ("DEBUG", "deep", "kv")),
         ("2024-01-02T15:04:05.000Z [DEBUG] no module here", ("DEBUG", "no module here", "")),
         ("[WARN]  kv: careful", ("WARNING", "careful", "kv")),
-        ("[ERROR] broken", ("ERROR", "broken", "")),
     ],
 )
 def test_pretty_lines(line: str, expected: tuple[str, str, str]) -> None:
@@ -134,11 +133,25 @@ def test_pretty_lines(line: str, expected: tuple[str, str, str]) -> None:
         "[FATAL] unknown",
         "see [ERROR]",
         "two words [INFO] more",
-        "panic: no",
     ],
 )
 def test_other_text_is_logged_as_it_stands(line: str) -> None:
     assert summary(line) == ("INFO", line, "", {})
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("[TRACE] deep", "DEBUG"),
+        ("[WARN] careful", "WARNING"),
+        ("[ERROR]glued", "ERROR"),
+        ("panic: boom", "ERROR"),
+        ("fatal error: all goroutines are asleep - deadlock!", "ERROR"),
+        ("Traceback (most recent call last):", "ERROR"),
+    ],
+)
+def test_text_whose_start_tells_its_level_is_kept_whole(line: str, level: str) -> None:
+    assert summary(line) == (level, line, "", {})
 
 
 def test_a_word_before_a_bracketed_level_is_not_lost() -> None:

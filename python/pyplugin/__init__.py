@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._rust import LogBatch, LogEntry
     from .broker import GRPCBroker
     from .client import Client
     from .constants import (
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
         UnsupportedProtocol,
     )
     from .handshake import HandshakeConfig, HandshakeLine
-    from .host.config import ClientConfig
+    from .host.config import ClientConfig, LogForward
+    from .logging_bridge import PluginLogRecord
     from .plugin import Plugin, PluginSet, VersionedPlugins
     from .reattach import ReattachConfig
     from .server import serve
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from .serving.hclog import HCLogFormatter, configure_logging
 
 _MODULES = {
+    "_rust": ["LogBatch", "LogEntry"],
     "broker": ["GRPCBroker"],
     "client": ["Client"],
     "constants": ["CORE_PROTOCOL_VERSION", "NETWORK_TCP", "NETWORK_UNIX", "PROTOCOL_GRPC"],
@@ -64,7 +67,8 @@ _MODULES = {
         "UnsupportedProtocol",
     ],
     "handshake": ["HandshakeConfig", "HandshakeLine"],
-    "host.config": ["ClientConfig"],
+    "host.config": ["ClientConfig", "LogForward"],
+    "logging_bridge": ["PluginLogRecord"],
     "plugin": ["Plugin", "PluginSet", "VersionedPlugins"],
     "reattach": ["ReattachConfig"],
     "server": ["serve"],
@@ -103,6 +107,11 @@ __all__ = [
     # handshake
     "HandshakeConfig",
     "HandshakeLine",
+    # logging
+    "LogBatch",
+    "LogEntry",
+    "LogForward",
+    "PluginLogRecord",
     # plugin
     "Plugin",
     "PluginSet",

@@ -308,7 +308,17 @@ class Client:
             if config.logger
             else self._logger.getChild(f"plugin.{self._name}")
         )
-        self._stderr = StderrReader(self._runner.stderr, logger)
+        is_logged = config.log_sink is None and config.log_forward is None
+        self._stderr = StderrReader(
+            self._runner.stderr,
+            self._name,
+            logger,
+            sink=config.log_sink,
+            forward=config.log_forward,
+            copy=config.stderr,
+            level=config.log_level or config.stderr_logger or (logger if is_logged else "trace"),
+            buffer_size=config.plugin_log_buffer_size,
+        )
         return cert
 
     async def _read_handshake(self) -> HandshakeLine:

@@ -42,3 +42,5 @@ MAX_HANDSHAKE_BYTES: Final = 64 * 1024
 
 # client.go PluginLogBufferSize: longest log line that is parsed as one, in bytes
 MAX_LOG_LINE_BYTES: Final = 64 * 1024
+# bufio.NewReaderSize: the least that it can be
+MIN_LOG_LINE_BYTES: Final = 16

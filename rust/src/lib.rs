@@ -5,6 +5,10 @@
 //! `pyplugin._rust` on top. Bytes from another process are hostile: no function here panics on any
 //! input, and none holds more memory than a small multiple of what it was given.
 
+pub mod forward;
 pub mod handshake;
+pub mod hclog;
+pub mod lines;
+pub mod pump;
 #[cfg(feature = "python")]
 mod py;

@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..constants import (
     DEFAULT_KILL_TIMEOUT,
     DEFAULT_MAX_PORT,
     DEFAULT_MIN_PORT,
     DEFAULT_START_TIMEOUT,
+    MAX_LOG_LINE_BYTES,
+    MIN_LOG_LINE_BYTES,
 )
+from ..logging_bridge import LEVELS
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import BinaryIO
 
+    from .._rust import LogBatch
     from ..handshake import HandshakeConfig
     from ..plugin import PluginSet, VersionedPlugins
     from ..reattach import ReattachConfig
+
+
+_FORMATS = ("hclog", "logfmt", "verbatim")
+
+
+@dataclass(frozen=True)
+class LogForward:
+    """Where a plugin's log is written to, in Rust and without the event loop.
+
+    Plugins may share a descriptor: their lines are never torn. It stays the caller's, and what it
+    names is never made non-blocking. When it is slow, its plugins wait; when it cannot be written
+    to, lines are lost, and the logger is told so once.
+
+    Attributes:
+        fd: A descriptor open for writing: a file, a pipe, a socket or a terminal.
+        format: ``hclog``: one JSON object a line, the plugin's own with a member ``plugin`` added,
+            and lines without structure made into such objects. ``logfmt``: ``key=value`` pairs.
+            ``verbatim``: the lines as they came.
+
+    Raises:
+        ValueError: There is no such format, or ``fd`` is negative.
+    """
+
+    fd: int
+    format: Literal["hclog", "logfmt", "verbatim"] = "hclog"
+
+    def __post_init__(self) -> None:
+        if self.format not in _FORMATS:
+            raise ValueError(f"`format` is {self.format!r}; it must be one of {_FORMATS}")
+        if self.fd < 0:
+            raise ValueError(f"`fd` is {self.fd}, which is no open descriptor")
 
 
 @dataclass
@@ -45,6 +81,20 @@ class ClientConfig:
         min_port: Lowest TCP port the plugin may listen on, where it uses TCP.
         max_port: Highest TCP port the plugin may listen on.
         grpc_options: Accepted for code written for the pure-Python port, which ignored it too.
+        stderr: Gets a copy of the plugin's stderr as it comes, at any level, a CR before a line end
+            dropped. Its ``write`` runs in the event loop.
+        plugin_log_buffer_size: Longest log line that is parsed, in bytes, its line end included; at
+            least 16. Longer ones come in pieces.
+        log_level: The least level of hclog that is handed on: ``trace``, ``debug``, ``info``,
+            ``warn``, ``error`` or ``off``. None is what the logger is enabled for, at any time; for
+            ``log_sink`` and ``log_forward`` it is what ``stderr_logger`` is enabled for where that
+            is set, and else everything.
+        log_sink: Called in the event loop with each batch of log lines, in place of ``logging``.
+        log_forward: Where log lines are written to, in place of ``logging``.
+
+    Raises:
+        ValueError: ``log_level`` is none, ``plugin_log_buffer_size`` is too small, or both
+            ``log_sink`` and ``log_forward`` are set.
     """
 
     handshake_config: HandshakeConfig
@@ -62,3 +112,19 @@ class ClientConfig:
     min_port: int = DEFAULT_MIN_PORT
     max_port: int = DEFAULT_MAX_PORT
     grpc_options: list[Any] = field(default_factory=list)
+    stderr: BinaryIO | None = field(default=None, kw_only=True)
+    plugin_log_buffer_size: int = field(default=MAX_LOG_LINE_BYTES, kw_only=True)
+    log_level: str | None = field(default=None, kw_only=True)
+    log_sink: Callable[[LogBatch], object] | None = field(default=None, kw_only=True)
+    log_forward: LogForward | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.log_level is not None and self.log_level not in LEVELS:
+            raise ValueError(f"`log_level` is {self.log_level!r}; it must be one of {[*LEVELS]}")
+        if self.plugin_log_buffer_size < MIN_LOG_LINE_BYTES:
+            raise ValueError(
+                f"`plugin_log_buffer_size` is {self.plugin_log_buffer_size}; "
+                f"it must be at least {MIN_LOG_LINE_BYTES} bytes"
+            )
+        if self.log_sink is not None and self.log_forward is not None:
+            raise ValueError("only one of `log_sink` and `log_forward` can be set")

@@ -1,13 +1,27 @@
 //! The extension module `pyplugin._rust`: conversions only, no logic. Its reference is `_rust.pyi`.
 
+mod batches;
+mod descriptor;
 mod errors;
+mod fields;
 mod handshake;
+mod lines;
+mod pump;
+mod records;
 
 /// The Rust core of pyplugin.
 #[pyo3::pymodule(gil_used = false)]
 mod _rust {
     #[pymodule_export]
+    use super::batches::{LogBatch, LogEntry};
+    #[pymodule_export]
+    use super::fields::decode_fields;
+    #[pymodule_export]
     use super::handshake::{format_handshake, parse_handshake};
+    #[pymodule_export]
+    use super::lines::parse_log_line;
+    #[pymodule_export]
+    use super::pump::{LogQueue, LogReader, LogSource, LogTarget};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
