@@ -9,6 +9,7 @@ from ._rust import decode_fields, parse_log_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TextIO
 
 __all__ = ["PluginLogRecord", "emit"]
 
@@ -113,6 +114,24 @@ def make_record(
             "plugin_timestamp": timestamp,
         },
     )
+
+
+def write_lines(handler: logging.StreamHandler[TextIO], lines: list[str]) -> None:
+    """Writes what a stream handler's formatter made of records, and flushes once for all of them."""
+    end = handler.terminator
+    try:
+        handler.stream.write(end.join(lines) + end)
+    except Exception:
+        # One that cannot be encoded loses itself alone, as with `StreamHandler.emit`.
+        for line in lines:
+            try:
+                handler.stream.write(line + end)
+            except Exception:
+                handler.handleError(logging.makeLogRecord({"msg": line}))
+    try:
+        handler.flush()
+    except Exception:
+        handler.handleError(logging.makeLogRecord({"msg": lines[-1]}))
 
 
 def emit(logger: logging.Logger, line: str) -> None:

@@ -49,7 +49,7 @@ def serve(config: ServeConfig) -> None:
     """
     if not config.test_mode:
         validate_or_exit(config.handshake_config)
-        configure_logging()
+        configure_logging(config.log_level)
     exits = _LastResort(enabled=not config.test_mode)
     try:
         status = asyncio.run(_serve(config, exits))

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use memchr::{memchr, memmem};
 
-use crate::hclog::json::{Text, Token, Tokens};
+use crate::hclog::json::{Text, Token, Tokens, ordinary};
 use crate::hclog::{Member, Record, timestamp};
 
 // What a pipe or a socket that can be written to takes without blocking (POSIX: PIPE_BUF).
@@ -201,16 +201,19 @@ fn push_value<'a>(out: &mut Vec<u8>, first: Token<'a>, tokens: &mut Tokens<'a>) 
 
 fn push_json(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    for byte in text.bytes() {
+    let mut rest = text.as_bytes();
+    while let Some((plain, [byte, after @ ..])) = rest.split_at_checked(ordinary(rest)) {
+        out.extend_from_slice(plain);
         match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            0..=0x1f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
+            control => out.extend_from_slice(format!("\\u{control:04x}").as_bytes()),
         }
+        rest = after;
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

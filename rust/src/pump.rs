@@ -293,15 +293,14 @@ struct SourceState {
 impl Source {
     /// A source that the loop of `queue` owns.
     ///
-    /// `pipe` does not block, unless a thread of its own is to read it. `limit` is the longest line
-    /// that is parsed, in bytes; `has_copy` asks for the stream beside its records, `is_looked_at` for
-    /// a batch at every read, be it empty.
+    /// `pipe` does not block, unless a thread of its own is to read it. `has_copy` asks for the stream
+    /// beside its records, `is_looked_at` for a batch at every read, be it empty.
     #[must_use]
     pub fn new(
         id: SourceId,
         pipe: File,
         queue: &Arc<Queue>,
-        limit: usize,
+        stream: LogStream,
         sink: Sink,
         has_copy: bool,
         is_looked_at: bool,
@@ -315,7 +314,7 @@ impl Source {
             has_copy,
             is_looked_at,
             state: Mutex::new(SourceState {
-                stream: LogStream::new(limit),
+                stream,
                 sink,
                 owner: Owner::Loop,
                 left: None,

@@ -56,9 +56,9 @@ class LogHub:
     def of_running_loop(cls) -> LogHub:
         """The one of this loop."""
         loop = asyncio.get_running_loop()
-        for other in list(_hubs):
-            if other.is_closed():
-                _hubs[other]._close()
+        for hub in list(_hubs.values()):
+            if hub.loop.is_closed():
+                hub._close()
         if loop not in _hubs:
             _hubs[loop] = cls(loop)
         return _hubs[loop]
@@ -107,7 +107,8 @@ class LogHub:
                 self.loop.call_soon_threadsafe(self.turn)
 
     def _close(self) -> None:
-        del _hubs[self.loop]
+        if _hubs.pop(self.loop, None) is None:
+            return
         for source, _ in self._listeners.values():
             source.close()
         self._listeners.clear()

@@ -19,7 +19,8 @@ pub struct LogStream {
 
 #[derive(Debug)]
 struct Lines {
-    parser: Parser,
+    // None where every line is info, whatever it says.
+    parser: Option<Parser>,
     // The last lines, oldest first, for error messages.
     tail: VecDeque<Vec<u8>>,
 }
@@ -28,7 +29,17 @@ impl LogStream {
     /// A stream whose lines are parsed up to `limit` bytes, LF included.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        let lines = Lines { parser: Parser::new(), tail: VecDeque::with_capacity(TAIL_LINES) };
+        Self::with_parser(limit, Some(Parser::new()))
+    }
+
+    /// A stream whose lines are not parsed: each is text.
+    #[must_use]
+    pub fn unparsed(limit: usize) -> Self {
+        Self::with_parser(limit, None)
+    }
+
+    fn with_parser(limit: usize, parser: Option<Parser>) -> Self {
+        let lines = Lines { parser, tail: VecDeque::with_capacity(TAIL_LINES) };
         Self { splitter: LineSplitter::new(limit), lines }
     }
 
@@ -85,17 +96,15 @@ impl Lines {
             return;
         }
         self.remember(text);
-        if !line.is_whole {
+        // Also where all are dropped: what follows depends on the panic before it.
+        let record = match &mut self.parser {
+            Some(parser) if line.is_whole && parser.is_below(text, least) => return,
+            Some(parser) if line.is_whole => parser.parse(text),
             // What is no line has no structure.
-            if least <= Level::Info {
-                each(text, Record::text(text, Level::Info));
-            }
-        } else if !self.parser.is_below(text, least) {
-            // Also where all are dropped: what follows depends on the panic before it.
-            let record = self.parser.parse(text);
-            if record.level >= least {
-                each(text, record);
-            }
+            _ => Record::text(text, Level::Info),
+        };
+        if record.level >= least {
+            each(text, record);
         }
     }
 

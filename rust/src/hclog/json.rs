@@ -121,13 +121,20 @@ pub struct Tokens<'a> {
     at: usize,
     expected: Expected,
     nesting: Nesting,
+    quotes: Option<Quotes>,
 }
 
 impl<'a> Tokens<'a> {
     /// The tokens of `bytes`.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, expected: Expected::Value, nesting: Nesting::default() }
+        Self {
+            bytes,
+            at: 0,
+            expected: Expected::Value,
+            nesting: Nesting::default(),
+            quotes: Quotes::of(bytes),
+        }
     }
 
     /// In how many objects and arrays the next token stands.
@@ -362,6 +369,10 @@ impl<'a> Tokens<'a> {
     #[inline]
     fn string(&mut self) -> Result<bool, Malformed> {
         self.skip(1);
+        if let Some(quotes) = &self.quotes {
+            self.at = quotes.next(self.at).ok_or(Malformed)?.wrapping_add(1);
+            return Ok(false);
+        }
         let mut is_escaped = false;
         loop {
             self.skip(ordinary(self.rest()));
@@ -445,32 +456,88 @@ pub fn to_float(number: &[u8]) -> f64 {
     std::str::from_utf8(number).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
 }
 
-// How many bytes at the start of `bytes` are neither `"` nor `\` nor a control character.
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
+
+// The top bit of each byte of `word` that is `byte`, and perhaps of bytes above such a one.
 #[inline]
-fn ordinary(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
-    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
-    const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
-    const SPACES: u64 = u64::from_le_bytes([b' '; 8]);
+fn marks_of(byte: u8, word: u64) -> u64 {
+    let differences = word ^ ONES.wrapping_mul(u64::from(byte));
+    differences.wrapping_sub(ONES) & !differences & TOPS
+}
+
+// As `marks_of`, for control characters.
+#[inline]
+fn marks_of_controls(word: u64) -> u64 {
+    word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word & TOPS
+}
+
+/// How many bytes at the start of `bytes` are neither `"` nor `\` nor a control character.
+#[inline]
+pub(crate) fn ordinary(bytes: &[u8]) -> usize {
     let mut count: usize = 0;
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
         let word = u64::from_le_bytes(*word);
-        // A borrow can mark only bytes above one that is rightly marked; the lowest mark is right.
-        let quote = word ^ QUOTES;
-        let backslash = word ^ BACKSLASHES;
-        let marks = (quote.wrapping_sub(ONES) & !quote
-            | backslash.wrapping_sub(ONES) & !backslash
-            | word.wrapping_sub(SPACES) & !word)
-            & TOPS;
+        let marks = marks_of(b'"', word) | marks_of(b'\\', word) | marks_of_controls(word);
         if marks != 0 {
+            // The lowest mark is right.
             return count.wrapping_add(marks.trailing_zeros() as usize / 8);
         }
         count = count.wrapping_add(8);
     }
     let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
     count.wrapping_add(rest.iter().position(is_special).unwrap_or(rest.len()))
+}
+
+// Where the quotes of a short line are, a bit a byte: found eight at a time beforehand, they need no
+// loop for each of the many short strings of an entry.
+#[derive(Debug)]
+struct Quotes([u64; 16]);
+
+impl Quotes {
+    // Nothing for a line that is too long, or in which a quote may be escaped or a string is wrong.
+    #[inline]
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let mut map = [0; 16];
+        if bytes.len() >= 16 * 64 {
+            return None;
+        }
+        let mut special = 0;
+        let (blocks, rest) = bytes.as_chunks::<64>();
+        let mut last = [b' '; 64];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        for (block, bits) in blocks.iter().chain([&last]).zip(&mut map) {
+            // Without branches it is done sixteen at a time.
+            let is_special = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'\\');
+            special |= block.iter().fold(0, |special, byte| special | is_special(*byte));
+            let (words, _) = block.as_chunks::<8>();
+            *bits = words.iter().rev().fold(0, |bits, word| bits << 8 | gather(*word));
+        }
+        (special == 0).then_some(Self(map))
+    }
+
+    // The first at `start` or after it.
+    #[inline]
+    fn next(&self, start: usize) -> Option<usize> {
+        let mut block = start / 64;
+        let mut bits = self.0.get(block)? & (u64::MAX << (start % 64));
+        while bits == 0 {
+            block = block.wrapping_add(1);
+            bits = *self.0.get(block)?;
+        }
+        Some(block.wrapping_mul(64).wrapping_add(bits.trailing_zeros() as usize))
+    }
+}
+
+// A bit for each byte of `word` that is a quote.
+#[inline]
+fn gather(word: [u8; 8]) -> u64 {
+    let differences = u64::from_le_bytes(word) ^ ONES.wrapping_mul(u64::from(b'"'));
+    // A sum within each byte reaches its top bit unless all bits are zero.
+    let others = (differences & !TOPS).wrapping_add(!TOPS) | differences;
+    let marks = (!others & TOPS) >> 7;
+    marks.wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 fn four_hex(digits: &[u8]) -> Option<u32> {

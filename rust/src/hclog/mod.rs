@@ -244,10 +244,11 @@ impl Member {
     #[inline]
     #[must_use]
     pub fn of(key: Text<'_>) -> Self {
-        if key.is_escaped() {
-            return Self::from_name(key.decode().as_bytes());
+        match key.raw() {
+            _ if key.is_escaped() => Self::from_name(key.decode().as_bytes()),
+            raw @ [b'@', ..] => Self::from_name(raw),
+            _ => Self::Field,
         }
-        Self::from_name(key.raw())
     }
 
     #[inline]

@@ -4,10 +4,12 @@ mod batches;
 mod descriptor;
 mod errors;
 mod fields;
+mod handlers;
 mod handshake;
 mod lines;
 mod pump;
 mod records;
+mod stock;
 
 /// The Rust core of pyplugin.
 #[pyo3::pymodule(gil_used = false)]

@@ -12,10 +12,11 @@ use pyo3::types::{PyBytes, PyString};
 
 use super::batches::LogBatch;
 use super::descriptor::duplicate;
+use super::handlers::or_report;
 use super::records::{LoggerSink, enabled_for};
 use crate::forward::{Encoder, Format, Target};
 use crate::hclog::Level;
-use crate::hclog::batch::Batch;
+use crate::hclog::batch::{Batch, LogStream};
 use crate::pump::{Event, Progress, Queue, READ_BYTES, Reader, Sink, Source, SourceId};
 
 // Where the lines of a source go that are not forwarded, and what they are copied to.
@@ -59,10 +60,9 @@ impl Outlet {
     ) -> PyResult<()> {
         if !batch.copy.is_empty() {
             let bytes = PyBytes::new(py, &std::mem::take(&mut batch.copy));
-            if let Some(copy) = &self.copy
-                && let Err(error) = copy.bind(py).call_method1(intern!(py, "write"), (bytes,))
-            {
-                report.call1((error,))?;
+            if let Some(copy) = &self.copy {
+                let result = copy.bind(py).call_method1(intern!(py, "write"), (bytes,));
+                or_report(result.map(drop), report)?;
             }
         }
         let least = self.refresh(py)?;
@@ -73,9 +73,7 @@ impl Outlet {
                 let batch = std::mem::take(batch);
                 if !batch.is_empty() {
                     let batch = LogBatch::new(batch, plugin.clone_ref(py));
-                    if let Err(error) = call.bind(py).call1((batch,)) {
-                        report.call1((error,))?;
-                    }
+                    or_report(call.bind(py).call1((batch,)).map(drop), report)?;
                 }
             }
         }
@@ -214,11 +212,13 @@ impl LogSource {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let pipe = duplicate(descriptor)?;
-        let lines = match forward {
-            None => Sink::Queue,
+        let (lines, is_verbatim) = match forward {
+            None => (Sink::Queue, false),
             Some((target, format)) => {
-                let encoder = Encoder::new(named_format(format)?, plugin.to_str()?);
-                Sink::Forward(Box::new(encoder), Arc::clone(&target.target))
+                let format = named_format(format)?;
+                let encoder = Box::new(Encoder::new(format, plugin.to_str()?));
+                let target = Arc::clone(&target.target);
+                (Sink::Forward(encoder, target), format == Format::Verbatim)
             }
         };
         let sink = match (sink, logger) {
@@ -230,9 +230,15 @@ impl LogSource {
             Ok(name) => (Least::Fixed(named_level(name.to_str()?)?), false),
             Err(_) => (Least::Followed(level.unbind()), true),
         };
+        // Where all lines are wanted as they are, their levels are not.
+        let stream = if is_verbatim && matches!(least, Least::Fixed(Level::Trace)) {
+            LogStream::unparsed(limit)
+        } else {
+            LogStream::new(limit)
+        };
         let queue_of_loop = &queue.get().queue;
         let source =
-            Source::new(id, pipe, queue_of_loop, limit, lines, copy.is_some(), is_followed);
+            Source::new(id, pipe, queue_of_loop, stream, lines, copy.is_some(), is_followed);
         let reader = Arc::clone(&reader.reader);
         let outlet = Arc::new(Outlet { source, reader, sink, copy, least });
         outlet.refresh(py)?;

@@ -1,15 +1,16 @@
 //! Records of a batch as `logging.LogRecord`s, handed to a logger.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pyo3::exceptions::PyMemoryError;
+use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyString, PyType};
+use pyo3::types::{PyBytes, PyDict, PyType};
 
 use super::fields::decode_fields;
+use super::handlers::{Way, has, or_report};
+use super::stock::{Stock, stock};
 use crate::hclog::batch::Batch;
 use crate::hclog::{Level, Record};
 
@@ -29,61 +30,74 @@ impl LoggerSink {
     pub(super) fn new(py: Python<'_>, logger: Py<PyAny>) -> PyResult<Self> {
         let name = logger.bind(py).getattr(intern!(py, "name"))?;
         let mut templates = Vec::new();
+        let mut start = 0.0;
         for level in Level::ALL {
-            let template = python(py)?.template.bind(py).call1((&name, level.name()))?;
+            let template = stock(py)?.template.bind(py).call1((&name, level.name()))?;
+            let created: f64 = template.get_item("created")?.extract()?;
+            let relative: f64 = template.get_item("relativeCreated")?.extract()?;
+            start = created - relative / 1000.0;
             templates.push(template.cast_into::<PyDict>()?.unbind());
         }
-        let template = python(py)?.template.bind(py).call1((&name, Level::Info.name()))?;
-        let created: f64 = template.get_item("created")?.extract()?;
-        let relative: f64 = template.get_item("relativeCreated")?.extract()?;
-        Ok(Self { logger, templates, start: created - relative / 1000.0 })
+        Ok(Self { logger, templates, start })
     }
 
     /// Hands on the next records of `batch`: few enough for the others to get their turn, and none
-    /// after `deadline`. What a handler raises goes to `report`.
-    pub(super) fn deliver(
+    /// long after `deadline`. What a handler raises goes to `report`.
+    pub(super) fn deliver<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         batch: &mut Batch,
         least: Level,
         deadline: Instant,
-        report: &Bound<'_, PyAny>,
+        report: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        let logger = self.logger.bind(py);
-        let way = Way::of(logger)?;
-        let mut maker = Maker::new(py, self)?;
+        let mut maker = Maker::new(py, self, least)?;
+        let mut way = Way::of(self.logger.bind(py))?;
         let end = batch.used.saturating_add(QUANTUM).min(batch.len());
-        if let Way::Handler { handler, .. } = &way {
-            handler.call_method0(intern!(py, "acquire"))?;
-        }
+        // A handler may be slow: it gets twice as many whenever there is time left.
+        let mut count = 1_usize;
         while batch.used < end {
-            let index = batch.used;
-            batch.used = index.saturating_add(1);
-            let Some((line, record)) = batch.get(index) else { continue };
-            if record.level < least {
-                continue;
-            }
-            let result = match &way {
-                Way::Nowhere => Ok(()),
-                Way::Handler { level, .. } if number(record.level) < *level => Ok(()),
-                Way::Handler { emit, .. } => {
-                    maker.make(line, &record).and_then(|made| emit.call1((made,)).map(drop))
+            let next = batch.used.saturating_add(count).min(end);
+            let range = batch.used..next;
+            count = count.saturating_mul(2);
+            batch.used = next;
+            let mut made = vec![None; range.len()];
+            match &mut way {
+                Way::Logger => {
+                    for (index, made) in range.zip(&mut made) {
+                        self.handle(&mut maker, batch, index, made, report)?;
+                    }
                 }
-                Way::Logger => maker
-                    .make(line, &record)
-                    .and_then(|made| logger.call_method1(intern!(py, "handle"), (made,)).map(drop)),
-            };
-            if let Err(error) = result {
-                report.call1((error,))?;
+                Way::Handlers(outputs) => {
+                    for output in outputs {
+                        output.take(&mut maker, batch, range.clone(), &mut made, report)?;
+                    }
+                }
             }
             if Instant::now() >= deadline {
                 break;
             }
         }
-        if let Way::Handler { handler, .. } = &way {
-            handler.call_method0(intern!(py, "release"))?;
-        }
         Ok(())
+    }
+
+    fn handle<'py>(
+        &self,
+        maker: &mut Maker<'_, 'py>,
+        batch: &Batch,
+        index: usize,
+        made: &mut Option<Bound<'py, PyAny>>,
+        report: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let py = maker.py;
+        let Some((line, record)) = batch.get(index) else { return Ok(()) };
+        if !maker.is_wanted(record.level) {
+            return Ok(());
+        }
+        let result = maker.make_once(line, &record, made).and_then(|record| {
+            self.logger.bind(py).call_method1(intern!(py, "handle"), (record,)).map(drop)
+        });
+        or_report(result, report)
     }
 }
 
@@ -110,94 +124,74 @@ pub(super) fn number(level: Level) -> i64 {
     }
 }
 
-// How a logger's records reach their handlers. Nearly all loggers have one handler and no filter:
-// its lock is taken once for many records then, and `Logger.handle` left out.
-enum Way<'py> {
-    Nowhere,
-    Handler { handler: Bound<'py, PyAny>, emit: Bound<'py, PyAny>, level: i64 },
-    Logger,
-}
-
-impl<'py> Way<'py> {
-    fn of(logger: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let py = logger.py();
-        let stock = python(py)?;
-        let is_stock = has(logger, intern!(py, "handle"), &stock.logger_handle)?
-            && has(logger, intern!(py, "callHandlers"), &stock.call_handlers)?;
-        if !is_stock || is_filtered(logger)? {
-            return Ok(Self::Logger);
-        }
-        if logger.getattr(intern!(py, "disabled"))?.is_truthy()? {
-            return Ok(Self::Nowhere);
-        }
-        let mut only = None;
-        let mut next = Some(logger.clone());
-        while let Some(current) = next {
-            for handler in current.getattr(intern!(py, "handlers"))?.try_iter()? {
-                if only.replace(handler?).is_some() {
-                    return Ok(Self::Logger);
-                }
-            }
-            let propagates = current.getattr(intern!(py, "propagate"))?.is_truthy()?;
-            let parent = current.getattr(intern!(py, "parent"))?;
-            next = (propagates && !parent.is_none()).then_some(parent);
-        }
-        // Without a handler `logging` has one of last resort.
-        let Some(handler) = only else { return Ok(Self::Logger) };
-        if is_filtered(&handler)? || !has(&handler, intern!(py, "handle"), &stock.handler_handle)? {
-            return Ok(Self::Logger);
-        }
-        let emit = handler.getattr(intern!(py, "emit"))?;
-        let level = handler.getattr(intern!(py, "level"))?.extract()?;
-        Ok(Self::Handler { handler, emit, level })
-    }
-}
-
-fn has(
-    object: &Bound<'_, PyAny>,
-    name: &Bound<'_, PyString>,
-    method: &Py<PyAny>,
-) -> PyResult<bool> {
-    Ok(object.get_type().getattr(name)?.is(method.bind(object.py())))
-}
-
-fn is_filtered(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    object.getattr(intern!(object.py(), "filters"))?.is_truthy()
-}
-
-// Makes the records of one turn.
-struct Maker<'a, 'py> {
+/// Makes the records of one turn, which have one time.
+pub(super) struct Maker<'a, 'py> {
     py: Python<'py>,
     sink: &'a LoggerSink,
     stock: &'py Stock,
+    // The program has not asked for records of another kind.
     is_stock: bool,
-    // The templates that have the time of this turn already.
-    fresh: [bool; 6],
+    least: Level,
+    now: Duration,
+    // The templates that have the time already.
+    fresh: [bool; Level::ALL.len()],
 }
 
 impl<'a, 'py> Maker<'a, 'py> {
-    fn new(py: Python<'py>, sink: &'a LoggerSink) -> PyResult<Self> {
-        let stock = python(py)?;
+    fn new(py: Python<'py>, sink: &'a LoggerSink, least: Level) -> PyResult<Self> {
+        let stock = stock(py)?;
         let factory = stock.get_factory.bind(py).call0()?;
         let is_stock = factory.is(stock.record.bind(py))
             && has(sink.logger.bind(py), intern!(py, "makeRecord"), &stock.make_record)?;
-        Ok(Self { py, sink, stock, is_stock, fresh: [false; 6] })
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Self { py, sink, stock, is_stock, least, now, fresh: Default::default() })
+    }
+
+    /// Whether lines of this level are still wanted; they were when they were read.
+    pub(super) fn is_wanted(&self, level: Level) -> bool {
+        level >= self.least
+    }
+
+    /// The record, made unless it was.
+    pub(super) fn make_once<'b>(
+        &mut self,
+        line: &[u8],
+        record: &Record<'_>,
+        made: &'b mut Option<Bound<'py, PyAny>>,
+    ) -> PyResult<&'b Bound<'py, PyAny>> {
+        match made {
+            Some(made) => Ok(made),
+            None => Ok(made.insert(self.make(line, record)?)),
+        }
     }
 
     fn make(&mut self, line: &[u8], record: &Record<'_>) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py;
-        if !self.is_stock {
-            let fields = if record.has_fields { decode_fields(py, line)? } else { PyDict::new(py) };
-            return self.stock.make.bind(py).call1((
-                &self.sink.logger,
-                record.level.name(),
-                record.message.decode(),
-                record.module.decode(),
-                fields,
-                record.timestamp.map(|text| text.decode()),
-            ));
+        if self.is_stock {
+            let attributes = self.attributes(record)?;
+            if record.has_fields {
+                attributes.set_item(intern!(self.py, "_line"), PyBytes::new(self.py, line))?;
+            }
+            return self.record(&attributes);
         }
-        let attributes = self.template(record.level)?.copy()?;
+        self.stock.make.bind(self.py).call1((
+            &self.sink.logger,
+            record.level.name(),
+            record.message.decode(),
+            record.module.decode(),
+            self.fields(line, record)?,
+            record.timestamp.map(|text| text.decode()),
+        ))
+    }
+
+    /// The fields of a record.
+    pub(super) fn fields(&self, line: &[u8], record: &Record<'_>) -> PyResult<Bound<'py, PyDict>> {
+        if record.has_fields { decode_fields(self.py, line) } else { Ok(PyDict::new(self.py)) }
+    }
+
+    /// The attributes of a record, its fields left out.
+    pub(super) fn attributes(&mut self, record: &Record<'_>) -> PyResult<Bound<'py, PyDict>> {
+        let py = self.py;
+        let attributes = self.template(record.level)?;
         attributes.set_item(intern!(py, "msg"), record.message.decode())?;
         if !record.module.raw().is_empty() {
             attributes.set_item(intern!(py, "plugin"), record.module.decode())?;
@@ -205,63 +199,33 @@ impl<'a, 'py> Maker<'a, 'py> {
         if let Some(timestamp) = record.timestamp {
             attributes.set_item(intern!(py, "plugin_timestamp"), timestamp.decode())?;
         }
-        if record.has_fields {
-            attributes.set_item(intern!(py, "_line"), PyBytes::new(py, line))?;
-        }
-        allocate(self.stock.plugin_record.bind(py), &attributes)
+        Ok(attributes)
     }
 
+    /// A record with these attributes.
+    pub(super) fn record(&self, attributes: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+        allocate(self.stock.plugin_record.bind(self.py), attributes)
+    }
+
+    // A copy of what the records of a level have in common.
     fn template(&mut self, level: Level) -> PyResult<Bound<'py, PyDict>> {
         let py = self.py;
         let index = level as usize;
-        let template = self.sink.templates.get(index).or(self.sink.templates.first());
-        let Some(template) = template else { return Err(PyMemoryError::new_err(())) };
-        let template = template.bind(py).clone();
-        if let Some(is_fresh) = self.fresh.get_mut(index)
-            && !std::mem::replace(is_fresh, true)
-        {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let created = since.as_secs_f64();
+        let (Some(template), Some(is_fresh)) =
+            (self.sink.templates.get(index), self.fresh.get_mut(index))
+        else {
+            return Err(PyIndexError::new_err("no such level"));
+        };
+        let template = template.bind(py);
+        if !std::mem::replace(is_fresh, true) {
+            let created = self.now.as_secs_f64();
             template.set_item(intern!(py, "created"), created)?;
-            template.set_item(intern!(py, "msecs"), f64::from(since.subsec_millis()))?;
+            template.set_item(intern!(py, "msecs"), f64::from(self.now.subsec_millis()))?;
             let relative = (created - self.sink.start) * 1000.0;
             template.set_item(intern!(py, "relativeCreated"), relative)?;
         }
-        Ok(template)
+        template.copy()
     }
-}
-
-// What of Python's `logging` and of our side of it is asked for all the time.
-struct Stock {
-    record: Py<PyAny>,
-    get_factory: Py<PyAny>,
-    logger_handle: Py<PyAny>,
-    call_handlers: Py<PyAny>,
-    make_record: Py<PyAny>,
-    handler_handle: Py<PyAny>,
-    plugin_record: Py<PyType>,
-    template: Py<PyAny>,
-    make: Py<PyAny>,
-}
-
-fn python(py: Python<'_>) -> PyResult<&Stock> {
-    static STOCK: PyOnceLock<Stock> = PyOnceLock::new();
-    STOCK.get_or_try_init(py, || {
-        let logging = py.import("logging")?;
-        let logger = logging.getattr("Logger")?;
-        let bridge = py.import("pyplugin.logging_bridge")?;
-        Ok(Stock {
-            record: logging.getattr("LogRecord")?.unbind(),
-            get_factory: logging.getattr("getLogRecordFactory")?.unbind(),
-            logger_handle: logger.getattr("handle")?.unbind(),
-            call_handlers: logger.getattr("callHandlers")?.unbind(),
-            make_record: logger.getattr("makeRecord")?.unbind(),
-            handler_handle: logging.getattr("Handler")?.getattr("handle")?.unbind(),
-            plugin_record: bridge.getattr("PluginLogRecord")?.cast_into::<PyType>()?.unbind(),
-            template: bridge.getattr("template")?.unbind(),
-            make: bridge.getattr("make_record")?.unbind(),
-        })
-    })
 }
 
 // An instance with these attributes, without a call of its class: a record's `__init__` takes ten
