@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import stat
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,9 @@ EXAMPLE = [sys.executable, str(ROOT / "examples" / "kv" / "plugin.py")]
 
 TLS = pytest.mark.parametrize("options", [(), ("-mtls",)], ids=["plain", "mtls"])
 NETWORK = pytest.mark.parametrize("variables", [{}, {"KV_TCP": "1"}], ids=["unix", "tcp"])
+
+# What every entry of a plugin has in the Go host's log.
+ENTRY = {"@level", "@message", "@module", "@timestamp", "timestamp"}
 
 SERVICES = [
     "grpc.health.v1.Health",
@@ -325,6 +330,164 @@ async def test_a_logger_of_the_plugins_own_arrives(peers: Peers, tmp_path: Path)
         await host.get("bytes:1")
     entry = one(log_of(log), "grüße 7")
     assert (entry["@level"], entry["@module"]) == ("warn", "my.module")
+
+
+def logging_plugin(code: str, **settings: Any) -> list[str]:
+    """A plugin that runs ``code`` once ``serve`` has set logging up."""
+    program = f"""
+import logging, sys
+sys.path.insert(0, {str(Path(PLUGIN[1]).parent)!r})
+from pyplugin import ServeConfig, serve
+from plugin import HANDSHAKE, KVPlugin
+
+class Logging(KVPlugin):
+    def servicers(self, broker):
+        log = logging.getLogger("my.module")
+{textwrap.indent(textwrap.dedent(code), " " * 8)}
+        return super().servicers(broker)
+
+serve(ServeConfig(HANDSHAKE, {{"kv": Logging()}}, **{settings!r}))
+"""
+    return [sys.executable, "-c", program]
+
+
+async def logged(peers: Peers, log: Path, command: Sequence[str]) -> list[dict[str, Any]]:
+    """What a plugin logged, as the Go host's log has it, after one call."""
+    async with started(peers, "-log", str(log), command=command) as (host, _):
+        await host.get("bytes:1")
+    entries = log_of(log)
+    assert one(entries, "plugin process exited")["@level"] == "info"
+    return [entry for entry in entries if not entry["@module"].startswith("host")]
+
+
+async def test_the_fields_of_a_record_arrive(peers: Peers, tmp_path: Path) -> None:
+    code = """
+    import datetime
+    log.info("put %s", "k\\n", extra={
+        "size": 512, "took": 0.25, "hit": True, "ttl": None, "who": "gr\\xfc\\xdfe",
+        "tags": ["a", {"b": (1,)}], "raw": b"\\xff", "nan": float("nan"), "huge": 10**400,
+        "lone": "\\ud800", "at": datetime.date(2026, 1, 2), 5: "five", "@level": "error",
+        "@message": 5, "@timestamp": 6, "deep": {"nan": float("-inf")},
+    })
+    """
+    (entry,) = await logged(peers, tmp_path / "log", logging_plugin(code))
+    assert entry["@level"] == "info"
+    assert entry["@module"] == "my.module"
+    assert entry["@message"] == "put k\n"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z", entry["timestamp"])
+    assert {key: entry[key] for key in entry.keys() - ENTRY} == {
+        "size": 512,
+        "took": 0.25,
+        "hit": True,
+        "ttl": None,
+        "who": "grüße",
+        "tags": ["a", {"b": [1]}],
+        "raw": "b'\\xff'",
+        "nan": "nan",
+        "huge": str(10**400),
+        "lone": "\ufffd",
+        "at": "2026-01-02",
+        "5": "five",
+        "_@level": "error",
+        "_@message": 5,
+        "_@timestamp": 6,
+        "deep": {"nan": "-inf"},
+    }
+
+
+async def test_an_exception_arrives_as_one_entry(peers: Peers, tmp_path: Path) -> None:
+    code = """
+    try:
+        {}["key"]
+    except KeyError:
+        log.exception("failed\\nbadly", stack_info=True, extra={"size": 5})
+    """
+    (entry,) = await logged(peers, tmp_path / "log", logging_plugin(code))
+    assert (entry["@level"], entry["@message"]) == ("error", "failed\nbadly")
+    assert entry["stacktrace"].startswith("Traceback (most recent call last):\n  File ")
+    assert entry["stacktrace"].endswith("\nKeyError: 'key'")
+    assert entry["stack"].startswith("Stack (most recent call last):\n")
+    assert entry["size"] == 5
+
+
+async def test_a_record_that_does_not_fit_its_format_arrives(peers: Peers, tmp_path: Path) -> None:
+    code = 'log.warning("put %d", "a", extra={"size": 5})'
+    (entry,) = await logged(peers, tmp_path / "log", logging_plugin(code))
+    assert (entry["@level"], entry["@message"], entry["size"]) == ("warn", "put %d", 5)
+    assert "TypeError" in entry["logging_error"]
+
+
+async def test_structlogs_events_and_logurus_records_arrive(peers: Peers, tmp_path: Path) -> None:
+    code = """
+    import structlog, loguru
+    structlog.configure(
+        processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    structlog.get_logger("of.structlog").bind(request="r1").warning("one", size=5)
+    class Propagate(logging.Handler):
+        def emit(self, record):
+            logging.getLogger(record.name).handle(record)
+    loguru.logger.remove()
+    loguru.logger.add(Propagate(), format="{message}")
+    loguru.logger.bind(request="r2").error("two", size=6)
+    """
+    first, second = await logged(peers, tmp_path / "log", logging_plugin(code))
+    assert [first[name] for name in ("@level", "@module", "@message", "request", "size")] == [
+        "warn",
+        "of.structlog",
+        "one",
+        "r1",
+        5,
+    ]
+    assert [second[name] for name in ("@level", "@module", "@message", "request", "size")] == [
+        "error",
+        "__main__",
+        "two",
+        "r2",
+        6,
+    ]
+
+
+async def test_no_line_of_many_threads_is_torn(peers: Peers, tmp_path: Path) -> None:
+    code = """
+    import threading
+    def write(name):
+        for number in range(500):
+            log.info("%s %d", name, number, extra={"filler": "x" * 1000})
+    threads = [threading.Thread(target=write, args=[name]) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    """
+    entries = await logged(peers, tmp_path / "log", logging_plugin(code))
+    assert len(entries) == 8 * 500
+    for name in range(8):
+        mine = [entry for entry in entries if entry["@message"].startswith(f"{name} ")]
+        assert [entry["@message"] for entry in mine] == [f"{name} {n}" for n in range(500)]
+        assert {entry["filler"] for entry in mine} == {"x" * 1000}
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("trace", ["trace", "debug", "info", "warn", "error"]),
+        ("debug", ["debug", "info", "warn", "error"]),
+        (None, ["info", "warn", "error"]),
+        ("error", ["error"]),
+        ("off", []),
+    ],
+)
+async def test_the_plugins_level(
+    peers: Peers, tmp_path: Path, level: str | None, expected: list[str]
+) -> None:
+    code = 'for level in 5, 10, 20, 30, 40: log.log(level, "m")'
+    command = logging_plugin(code, log_level=level)
+    entries = await logged(peers, tmp_path / "log", command)
+    assert [e["@level"] for e in entries if e["@module"] == "my.module"] == expected
+    # Nothing of the many words that HTTP/2 has for each call, at any level.
+    assert {entry["@module"] for entry in entries} <= {"my.module", "asyncio"}
 
 
 @TLS
