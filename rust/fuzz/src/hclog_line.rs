@@ -16,10 +16,27 @@ pub fn hclog_line(line: &[u8]) {
         let is_dropped_unread = Parser::new().is_below(line, least);
         assert!(!is_dropped_unread || record.level < least, "{record:?} is dropped at {least:?}");
     }
+    // Space after it changes nothing, but long lines are read in another way.
+    let longer = [line, &[b' '; 1100]].concat();
+    assert_eq!(tokens(line), tokens(&longer));
     let ours = read(line);
     if let Ok(reference) = reference(line) {
         assert_eq!(ours, reference);
         check(line, &record, reference);
+    }
+}
+
+// All tokens, and whether they are JSON.
+fn tokens(line: &[u8]) -> (Vec<Token<'_>>, bool) {
+    let mut all = Vec::new();
+    let mut tokens = Tokens::new(line);
+    loop {
+        match tokens.next() {
+            Ok(Some(token)) => all.push(token),
+            Ok(None) => return (all, true),
+            Err(_) => return (all, false),
+        }
+        assert!(all.len() <= line.len(), "it does not end");
     }
 }
 
