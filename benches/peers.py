@@ -84,17 +84,27 @@ def go() -> Peer:
     Raises:
         Absent: There is no Go, or it cannot build.
     """
+    module = ROOT / "tests" / "interop" / "go"
+    return Peer("Go", [go_program("plugin-go-grpc", GO_PACKAGE, module)])
+
+
+def go_program(name: str, package: str, module: Path) -> str:
+    """Builds a Go program of a module; the path of it.
+
+    Raises:
+        Absent: There is no Go, or it cannot build.
+    """
     compiler = shutil.which("go")
     if compiler is None:
         raise Absent("there is no Go")
-    binary = BUILD / "go" / "plugin-go-grpc"
+    binary = str(BUILD / "go" / name)
     _make(
-        [compiler, "build", "-o", str(binary), GO_PACKAGE],
+        [compiler, "build", "-o", binary, package],
         "go could not build it: no network?",
-        cwd=ROOT / "tests" / "interop" / "go",
+        cwd=module,
         env={"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false"},
     )
-    return Peer("Go", [str(binary)])
+    return binary
 
 
 def go_version() -> str | None:

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -25,7 +23,6 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +31,7 @@ from kv import HANDSHAKE, KVPlugin
 
 from benches import peers
 from benches.peers import Absent, Peer
+from benches.rounds import RESULTS, environment, interleaved, machine, median_ratio, save
 from pyplugin import Client, ClientConfig, PyPluginError, mtls
 from pyplugin.environment import host_environment
 from pyplugin.handshake import parse_line
@@ -41,10 +39,7 @@ from pyplugin.handshake import parse_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-RESULTS = Path(__file__).with_name("results")
 PORTS = (10000, 25000)
-# All that plugins get of this process's environment: PYTHON… and GO… variables change times.
-INHERITED = ("PATH", "HOME", "LANG")
 START_TIMEOUT = 20.0
 KEY, VALUE = "bench", b"value"
 
@@ -71,15 +66,14 @@ class Case:
 
     def run(self, folder: Path) -> Sample:
         """Starts the plugin, measures, ends it; its sockets are in ``folder``."""
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        environment |= {"TMPDIR": str(folder), **self.peer.env}
+        variables = {**environment(folder), **self.peer.env}
         if self.measure == "handshake":
-            return self._handshake(folder, environment)
-        return Sample(asyncio.run(self._first_call(folder, environment)))
+            return self._handshake(folder, variables)
+        return Sample(asyncio.run(self._first_call(folder, variables)))
 
-    def _handshake(self, folder: Path, environment: dict[str, str]) -> Sample:
-        environment = host_environment(
-            environment,
+    def _handshake(self, folder: Path, variables: dict[str, str]) -> Sample:
+        variables = host_environment(
+            variables,
             {},
             handshake=HANDSHAKE,
             versions=[HANDSHAKE.protocol_version],
@@ -88,7 +82,7 @@ class Case:
             client_cert_pem=mtls.generate().cert_pem if self.tls else None,
         )
         with tempfile.TemporaryFile() as stderr:
-            sample, line = _start(self.peer.command, environment, folder, stderr.fileno())
+            sample, line = _start(self.peer.command, variables, folder, stderr.fileno())
             if not line.endswith(b"\n"):
                 stderr.seek(0)
                 sys.stderr.buffer.write(stderr.read())
@@ -98,13 +92,13 @@ class Case:
             raise Absent("it does TLS when it should not, or does not when it should")
         return sample
 
-    async def _first_call(self, folder: Path, environment: dict[str, str]) -> float:
+    async def _first_call(self, folder: Path, variables: dict[str, str]) -> float:
         config = ClientConfig(
             handshake_config=HANDSHAKE,
             plugins={"kv_grpc": KVPlugin()},
             cmd=self.peer.command,
             auto_mtls=self.tls,
-            env=environment,
+            env=variables,
             skip_host_env=True,
             cwd=str(folder),
         )
@@ -124,12 +118,12 @@ class Case:
 
 
 def _start(
-    command: Sequence[str], environment: dict[str, str], folder: Path, stderr: int
+    command: Sequence[str], variables: dict[str, str], folder: Path, stderr: int
 ) -> tuple[Sample, bytes]:
     began = time.perf_counter()
     process = subprocess.Popen(
         command,
-        env=environment,
+        env=variables,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -190,14 +184,9 @@ class Bench:
 
     def run(self, folder: Path, rounds: int) -> None:
         """Measures every case ``rounds`` times."""
-        cases = list(self.samples)
-        for number in range(rounds):
-            first = number % len(cases)
-            for case in [*cases[first:], *cases[:first]]:
-                if case in self.samples:
-                    self._measure(case, folder)
-            print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
+        for case in interleaved(list(self.samples), rounds):
+            if case in self.samples:
+                self._measure(case, folder)
 
     def _measure(self, case: Case, folder: Path) -> None:
         try:
@@ -230,9 +219,9 @@ class Bench:
         """The median over the rounds of this case's time divided by that of the peer ``name``."""
         for other, samples in self.samples.items():
             if (other.peer.name, other.measure, other.tls) == (name, case.measure, case.tls):
-                pairs = zip(self.samples[case], samples, strict=True)
-                return round(
-                    statistics.median(ours.wall_ms / its.wall_ms for ours, its in pairs), 3
+                return median_ratio(
+                    (sample.wall_ms for sample in self.samples[case]),
+                    (sample.wall_ms for sample in samples),
                 )
         return None
 
@@ -248,18 +237,6 @@ def _p90(values: list[float]) -> float:
     if len(values) < 2:
         return values[0]
     return statistics.quantiles(values, n=10, method="inclusive")[-1]
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
-    return {
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        "go": peers.go_version(),
-        "packages": {name: version(name) for name in ("python-plugin", *peers.SHARED)},
-        "port": peers.PORT_VERSION,
-    }
 
 
 def render(report: dict[str, Any]) -> str:
@@ -327,11 +304,7 @@ def main() -> None:
         "absent": bench.absent,
         "cases": bench.summary(),
     }
-    text = render(report)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "startup.md").write_text(text)
-    (RESULTS / "startup.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(text)
+    save(RESULTS, "startup", report, render(report))
 
 
 if __name__ == "__main__":

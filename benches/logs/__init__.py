@@ -1,0 +1,1 @@
+"""How fast hosts take the log of their plugins: ``python -m benches.logs``."""
