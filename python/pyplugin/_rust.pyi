@@ -171,8 +171,8 @@ class LogQueue:
         Returns:
             Whether lines are left.
         """
-    def events(self) -> list[tuple[int, int, OSError | None]]:
-        """What happened since the last call: the ``id`` of a source, what, and an error.
+    def events(self) -> list[tuple[int, int, int | None]]:
+        """What happened since the last call: the ``id`` of a source, what, and an ``errno``.
 
         0: the thread gives the source back, to be read by the loop. 1: the source has ended, and
         all its lines were handed on. 2: lines could not be forwarded, for this error; told once.

@@ -117,7 +117,7 @@ def make_record(
 
 
 def write_lines(handler: logging.StreamHandler[TextIO], lines: list[str]) -> None:
-    """Writes what a stream handler's formatter made of records, and flushes once for all of them."""
+    """Writes what a stream handler's formatter made of records, and flushes once for them all."""
     end = handler.terminator
     try:
         handler.stream.write(end.join(lines) + end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -42,17 +43,38 @@ def test_kv(variables: dict[str, str], tmp_path: Path) -> None:
     assert (tmp_path / "kv_hello").exists()
 
 
-def test_the_readmes_python_is_the_example(tmp_path: Path) -> None:
-    """The README's three modules are put together and run."""
+@pytest.fixture
+def readme(tmp_path: Path) -> Path:
+    """A folder with the README's modules, which belong together."""
     text = (EXAMPLES.parent / "README.md").read_text()
     blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
-    assert len(blocks) == 3
-    for block in blocks:
-        name = block.splitlines()[0].removeprefix("# ")
+    names = [block.splitlines()[0].removeprefix("# ") for block in blocks]
+    assert names == ["greeter.py", "plugin.py", "host.py", "forward.py"]
+    for name, block in zip(names, blocks, strict=True):
         (tmp_path / name).write_text(block)
     for module in ("greeter_pb2.py", "greeter_grpc.py"):
         (tmp_path / module).write_text((EXAMPLES / "greeter" / module).read_text())
+    return tmp_path
+
+
+def test_the_readmes_host_greets(readme: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "host.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "host.py"], cwd=readme, capture_output=True, text=True, timeout=60
     )
     assert (result.returncode, result.stdout) == (0, "hello, ada!\n"), result.stderr
+
+
+def test_the_readmes_forwarder_writes_the_plugins_log(readme: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "forward.py"], cwd=readme, capture_output=True, text=True, timeout=60
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    (entry,) = map(json.loads, (readme / "plugins.log").read_text().splitlines())
+    del entry["@timestamp"]
+    assert entry == {
+        "@level": "info",
+        "@message": "somebody is greeted",
+        "@module": "greeter",
+        "who": "ada",
+        "plugin": "plugin.py",
+    }

@@ -21,7 +21,7 @@ _BUDGET = 0.0005
 class Listener(Protocol):
     """Who owns a source."""
 
-    def on_event(self, kind: int, error: Exception | None) -> None:
+    def on_event(self, kind: int, error: int | None) -> None:
         """Takes what the pump reports of the source beside its lines; see ``LogQueue.events``."""
 
 
@@ -145,9 +145,14 @@ def _release_reader() -> None:
     reader.close()
 
 
+# Kept in a child made by fork: it must not let go of a thread that it does not have.
+_readers_of_parents: list[LogReader | None] = []
+
+
 def _forget() -> None:
     """In a child made by fork, the thread and the loops are its parent's."""
     global _lock, _reader, _reader_users
+    _readers_of_parents.append(_reader)
     _lock, _reader, _reader_users = threading.Lock(), None, 0
     _hubs.clear()
 

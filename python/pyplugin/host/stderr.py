@@ -115,7 +115,7 @@ class StderrReader:
             )
         self._close()
 
-    def on_event(self, kind: int, error: Exception | None) -> None:
+    def on_event(self, kind: int, error: int | None) -> None:
         """Takes what the pump reports."""
         if kind == _ENDED:
             self._unwatch()
@@ -127,7 +127,7 @@ class StderrReader:
             self._logger.error(
                 "plugin %r: lines of its log are lost, since they cannot be forwarded: %s",
                 self._name,
-                error,
+                os.strerror(error or 0),
             )
 
     def _finish(self, source: LogSource) -> None:
@@ -173,7 +173,11 @@ _targets: WeakValueDictionary[tuple[int, int, int], LogTarget] = WeakValueDictio
 
 
 def _target_of(forward: LogForward) -> LogTarget:
-    status = os.fstat(forward.fd)
+    try:
+        status = os.fstat(forward.fd)
+    except OSError as error:
+        reason = f"`log_forward` names descriptor {forward.fd}: {error.strerror}"
+        raise ValueError(reason) from error
     key = forward.fd, status.st_dev, status.st_ino
     target = _targets.get(key)
     if target is None:

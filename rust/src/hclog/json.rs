@@ -166,8 +166,7 @@ impl<'a> Tokens<'a> {
     )]
     pub fn next(&mut self) -> Result<Option<Token<'a>>, Malformed> {
         loop {
-            self.skip_space();
-            let Some(byte) = self.peek() else {
+            let Some(byte) = self.peek_past_space() else {
                 let is_complete = self.expected == Expected::CommaOrEnd && self.nesting.depth == 0;
                 return if is_complete { Ok(None) } else { Err(Malformed) };
             };
@@ -206,25 +205,23 @@ impl<'a> Tokens<'a> {
     /// [`Malformed`] where the bytes are not JSON.
     #[inline]
     pub fn next_member(&mut self) -> Result<Option<Text<'a>>, Malformed> {
-        self.skip_space();
-        match (self.expected, self.peek()) {
+        match (self.expected, self.peek_past_space()) {
             (Expected::CommaOrEnd, Some(b',')) => {
                 self.skip(1);
-                self.skip_space();
+                if self.peek_past_space() != Some(b'"') {
+                    return Err(Malformed);
+                }
+                self.key().map(Some)
             }
-            (Expected::KeyOrEnd, Some(b'"')) => {}
+            (Expected::KeyOrEnd, Some(b'"')) => self.key().map(Some),
             (Expected::CommaOrEnd | Expected::KeyOrEnd, Some(b'}')) => {
                 self.skip(1);
                 self.nesting.pop();
                 self.expected = Expected::CommaOrEnd;
-                return Ok(None);
+                Ok(None)
             }
-            _ => return Err(Malformed),
+            _ => Err(Malformed),
         }
-        if self.peek() != Some(b'"') {
-            return Err(Malformed);
-        }
-        self.key().map(Some)
     }
 
     /// Skips the value that comes next, whole, and tells what it was.
@@ -233,8 +230,7 @@ impl<'a> Tokens<'a> {
     /// [`Malformed`] where the bytes are not JSON.
     #[inline]
     pub fn skip_value(&mut self) -> Result<Skipped, Malformed> {
-        self.skip_space();
-        match self.peek() {
+        match self.peek_past_space() {
             Some(b'"') => {
                 self.expected = Expected::CommaOrEnd;
                 let is_escaped = self.string()?;
@@ -275,8 +271,7 @@ impl<'a> Tokens<'a> {
         let start = self.at.wrapping_add(1);
         let is_escaped = self.string()?;
         let raw = self.bytes.get(start..self.at.wrapping_sub(1)).unwrap_or_default();
-        self.skip_space();
-        if self.peek() != Some(b':') {
+        if self.peek_past_space() != Some(b':') {
             return Err(Malformed);
         }
         self.skip(1);
@@ -396,10 +391,14 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    // The next byte that is no white space; the position is at it then.
     #[inline]
-    fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
-            self.skip(1);
+    fn peek_past_space(&mut self) -> Option<u8> {
+        loop {
+            match self.peek() {
+                Some(b' ' | b'\t' | b'\r' | b'\n') => self.skip(1),
+                byte => return byte,
+            }
         }
     }
 
@@ -508,10 +507,11 @@ impl Quotes {
         let mut last = [b' '; 64];
         last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         for (block, bits) in blocks.iter().chain([&last]).zip(&mut map) {
-            // Without branches it is done sixteen at a time.
+            // Without branches both are done for sixteen bytes at a time.
             let is_special = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'\\');
             special |= block.iter().fold(0, |special, byte| special | is_special(*byte));
-            let (words, _) = block.as_chunks::<8>();
+            let flags = block.map(|byte| u8::from(byte == b'"'));
+            let (words, _) = flags.as_chunks::<8>();
             *bits = words.iter().rev().fold(0, |bits, word| bits << 8 | gather(*word));
         }
         (special == 0).then_some(Self(map))
@@ -530,14 +530,10 @@ impl Quotes {
     }
 }
 
-// A bit for each byte of `word` that is a quote.
+// Eight bytes, each 0 or 1, as a bit each.
 #[inline]
-fn gather(word: [u8; 8]) -> u64 {
-    let differences = u64::from_le_bytes(word) ^ ONES.wrapping_mul(u64::from(b'"'));
-    // A sum within each byte reaches its top bit unless all bits are zero.
-    let others = (differences & !TOPS).wrapping_add(!TOPS) | differences;
-    let marks = (!others & TOPS) >> 7;
-    marks.wrapping_mul(0x0102_0408_1020_4080) >> 56
+fn gather(flags: [u8; 8]) -> u64 {
+    u64::from_le_bytes(flags).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 fn four_hex(digits: &[u8]) -> Option<u32> {

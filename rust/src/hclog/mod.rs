@@ -340,7 +340,7 @@ fn tagged(line: &[u8]) -> Option<Record<'_>> {
     let pretty = module_tag(text).filter(|_| is_spaced);
     let (module, message) = match pretty {
         Some((module, message)) => (Text::plain(module), message),
-        None if has_time && (is_spaced || rest.is_empty()) => (Text::default(), text),
+        None if has_time && is_spaced => (Text::default(), text),
         None if has_time => return None,
         None => (Text::default(), line),
     };

@@ -29,7 +29,8 @@ pub struct Reader {
 }
 
 enum Thread {
-    Waiting(Box<Poll>),
+    // None after it could not be started.
+    Waiting(Option<Poll>),
     Running(JoinHandle<()>),
     Over,
 }
@@ -61,7 +62,7 @@ impl Reader {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = Waker::new(&registry, WAKE)?;
-        let thread = Mutex::new(Thread::Waiting(Box::new(poll)));
+        let thread = Mutex::new(Thread::Waiting(Some(poll)));
         Ok(Self { registry, waker, shared: Arc::default(), thread })
     }
 
@@ -131,15 +132,14 @@ impl Reader {
 
     fn start(&self) -> io::Result<()> {
         let mut thread = lock(&self.thread);
-        if let Thread::Waiting(poll) = std::mem::replace(&mut *thread, Thread::Over) {
-            let registry = self.registry.try_clone()?;
-            let worker = Worker { poll: *poll, registry, shared: Arc::clone(&self.shared) };
-            let handle = std::thread::Builder::new()
-                .name("pyplugin-logs".into())
-                .spawn(move || worker.run())?;
-            *thread = Thread::Running(handle);
-            return Ok(());
-        }
+        let Thread::Waiting(poll) = &mut *thread else { return Ok(()) };
+        let worker = Worker {
+            poll: poll.take().ok_or(io::ErrorKind::BrokenPipe)?,
+            registry: self.registry.try_clone()?,
+            shared: Arc::clone(&self.shared),
+        };
+        let builder = std::thread::Builder::new().name("pyplugin-logs".into());
+        *thread = Thread::Running(builder.spawn(move || worker.run())?);
         Ok(())
     }
 }

@@ -157,13 +157,13 @@ impl LogQueue {
         Ok(false)
     }
 
-    fn events(&self, py: Python<'_>) -> Vec<(SourceId, u8, Option<Py<PyAny>>)> {
+    fn events(&self) -> Vec<(SourceId, u8, Option<i32>)> {
         let events = self.queue.events().into_iter();
         events
             .map(|(id, event)| match event {
                 Event::Returned => (id, 0, None),
                 Event::Ended => (id, 1, None),
-                Event::Failed(error) => (id, 2, Some(PyErr::from(error).into_value(py).into_any())),
+                Event::Failed(error) => (id, 2, error.raw_os_error()),
             })
             .collect()
     }
