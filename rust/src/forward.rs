@@ -241,8 +241,8 @@ pub struct Target {
     written: usize,
     // Whether a write could block for as long as a reader likes.
     may_block: bool,
-    // Whether its other end is gone, so that nothing will ever be read.
-    is_dead: bool,
+    // What the system said when its other end was gone: nothing will ever be read.
+    dead: Option<i32>,
 }
 
 impl Target {
@@ -250,7 +250,7 @@ impl Target {
     #[must_use]
     pub fn new(file: File) -> Self {
         let may_block = may_block(&file);
-        Self { file, pending: Vec::new(), written: 0, may_block, is_dead: false }
+        Self { file, pending: Vec::new(), written: 0, may_block, dead: None }
     }
 
     /// The descriptor.
@@ -270,8 +270,8 @@ impl Target {
     /// # Errors
     /// What the system says; `bytes` are lost, and so is whatever was kept.
     pub fn send(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
-        if self.is_dead {
-            return Ok(());
+        if let Some(code) = self.dead {
+            return Err(io::Error::from_raw_os_error(code));
         }
         if self.pending.is_empty() {
             std::mem::swap(&mut self.pending, bytes);
@@ -297,7 +297,9 @@ impl Target {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.is_dead = error.kind() == ErrorKind::BrokenPipe;
+                    if error.kind() == ErrorKind::BrokenPipe {
+                        self.dead = error.raw_os_error();
+                    }
                     self.clear();
                     return Err(error);
                 }

@@ -143,9 +143,9 @@ impl Queue {
 
     /// Ends whoever waits.
     pub fn end(&self) {
-        let mut state = lock(&self.state);
-        state.is_over = true;
-        self.wake(&mut state);
+        lock(&self.state).is_over = true;
+        // Whether the loop was woken before or not: nobody takes that byte any more.
+        drop((&self.waker).write(&[1]));
     }
 
     /// Takes what waited longest of the source whose turn it is. It takes no room any more.

@@ -17,7 +17,8 @@ use super::{
 const QUIET_TIME: Duration = Duration::from_millis(10);
 const QUIET_BYTES: usize = 16 * 1024;
 
-// Sources count from 0, targets down from the top.
+// Sources count from 0; a target is its descriptor beyond this.
+const FIRST_TARGET: usize = usize::MAX / 2;
 const WAKE: Token = Token(usize::MAX);
 
 /// The one thread that reads for all loops of a process, started by the first source it is given.
@@ -45,6 +46,8 @@ struct SharedState {
     sources: BTreeMap<SourceId, Arc<Source>>,
     // Targets that could not be written to, and who waits for each.
     blocked: BTreeMap<usize, Blocked>,
+    // Sources to look at though nothing may have come.
+    nudged: Vec<SourceId>,
     is_over: bool,
 }
 
@@ -90,8 +93,8 @@ impl Reader {
     /// # Errors
     /// The system refuses.
     pub fn restart(&self, source: &Source) -> io::Result<()> {
-        let state = lock(&source.state);
-        if state.owner == Owner::Thread { arm(&self.registry, source) } else { Ok(()) }
+        lock(&self.shared.state).nudged.push(source.id);
+        self.waker.wake()
     }
 
     /// The process of `source` has ended: the thread reads what is left, `most` bytes of it, and ends.
@@ -106,7 +109,8 @@ impl Reader {
             return Ok(false);
         }
         state.left = Some(most);
-        arm(&self.registry, source)?;
+        drop(state);
+        self.restart(source)?;
         Ok(true)
     }
 
@@ -117,7 +121,18 @@ impl Reader {
         if was_here {
             drop(self.registry.deregister(&mut SourceFd(&source.pipe.as_raw_fd())));
         }
-        lock(&self.shared.state).sources.remove(&source.id);
+        let mut state = lock(&self.shared.state);
+        state.sources.remove(&source.id);
+        // Nor does it hold a target that nobody reads.
+        state.blocked.retain(|_, blocked| {
+            blocked.sources.retain(|id| *id != source.id);
+            let is_wanted = !blocked.sources.is_empty();
+            if !is_wanted {
+                let file = lock(&blocked.target).file().as_raw_fd();
+                drop(self.registry.deregister(&mut SourceFd(&file)));
+            }
+            is_wanted
+        });
     }
 
     /// Ends the thread; it is gone when this returns.
@@ -174,22 +189,37 @@ impl Worker {
                 return;
             }
             let now = Instant::now();
-            if next_look.is_none_or(|at| at <= now) {
-                next_look = self.give_back().then(|| now.checked_add(QUIET_TIME)).flatten();
+            let is_due = next_look.is_some_and(|at| at <= now);
+            // Something came, or was handed over: it is looked at for a while first.
+            if next_look.is_none() || (is_due && self.give_back()) {
+                next_look = now.checked_add(QUIET_TIME);
+            } else if is_due {
+                next_look = None;
             }
         }
     }
 
     fn serve(&self, token: Token, buffer: &mut [u8]) {
-        let source = lock(&self.shared.state).sources.get(&token.0).map(Arc::clone);
-        if let Some(source) = source {
+        if token == WAKE {
+            let nudged = std::mem::take(&mut lock(&self.shared.state).nudged);
+            self.read_all(&nudged, buffer);
+        } else if token.0 < FIRST_TARGET {
+            self.read_all(&[token.0], buffer);
+        } else {
+            let released = self.flush(token.0);
+            self.read_all(&released, buffer);
+        }
+    }
+
+    fn read_all(&self, sources: &[SourceId], buffer: &mut [u8]) {
+        for id in sources {
+            let source = lock(&self.shared.state).sources.get(id).map(Arc::clone);
+            let Some(source) = source else { continue };
             let mut state = lock(&source.state);
             // It may have been taken away since.
             if state.owner == Owner::Thread {
                 self.read(&source, &mut state, buffer);
             }
-        } else if token != WAKE {
-            self.flush(token.0);
         }
     }
 
@@ -204,29 +234,33 @@ impl Worker {
             self.wait_for(target, source.id);
             return;
         }
-        // Forwarded lines do not wait, but a copy of them may.
-        if source.queue.stops(source.id) {
-            return;
-        }
-        let progress = source.read_once(state, buffer, true);
-        if let Progress::Read(count) = progress {
-            state.recent = state.recent.saturating_add(count);
-        }
-        if !progress.is_last(state) {
-            if progress != Progress::Nothing {
-                drop(arm(&self.registry, source));
+        while state.left != Some(0) {
+            // Forwarded lines do not wait, but a copy of them may.
+            if source.queue.stops(source.id) {
+                return;
             }
-            return;
-        }
-        source.hand_on(state, None, true);
-        match target {
-            // It comes back here, and ends, when all is written.
-            Some(target) if !lock(&target).is_idle() => self.wait_for(&target, source.id),
-            _ => {
-                source.end(state);
-                self.forget(source);
+            let progress = source.read_once(state, buffer, true);
+            if let Progress::Read(count) = progress {
+                state.recent = state.recent.saturating_add(count);
+            }
+            if progress.is_last(state) {
+                source.hand_on(state, None, true);
+                state.left = Some(0);
+            } else if state.left.is_none() {
+                if progress != Progress::Nothing {
+                    drop(arm(&self.registry, source));
+                }
+                return;
+            }
+            if let Some(target) = &target
+                && !lock(target).is_idle()
+            {
+                self.wait_for(target, source.id);
+                return;
             }
         }
+        source.end(state);
+        self.forget(source);
     }
 
     fn forget(&self, source: &Source) {
@@ -238,7 +272,7 @@ impl Worker {
     fn wait_for(&self, target: &Arc<Mutex<Target>>, source: SourceId) {
         let mut state = lock(&self.shared.state);
         let file = lock(target).file().as_raw_fd();
-        let id = usize::try_from(file).map_or(0, |file| (WAKE.0 >> 1).saturating_add(file));
+        let id = FIRST_TARGET.saturating_add(usize::try_from(file).unwrap_or(0));
         let blocked = state.blocked.entry(id).or_insert_with(|| {
             drop(self.registry.register(&mut SourceFd(&file), Token(id), Interest::WRITABLE));
             Blocked { target: Arc::clone(target), sources: Vec::new() }
@@ -248,10 +282,10 @@ impl Worker {
         }
     }
 
-    // A target can be written to.
-    fn flush(&self, id: usize) {
+    // A target can be written to. Returns who waited for that.
+    fn flush(&self, id: usize) -> Vec<SourceId> {
         let mut state = lock(&self.shared.state);
-        let Some(blocked) = state.blocked.remove(&id) else { return };
+        let Some(blocked) = state.blocked.remove(&id) else { return Vec::new() };
         let mut target = lock(&blocked.target);
         let file = target.file().as_raw_fd();
         // An error is told by the next lines, which meet it too.
@@ -259,14 +293,11 @@ impl Worker {
             drop(target);
             drop(self.registry.reregister(&mut SourceFd(&file), Token(id), Interest::WRITABLE));
             state.blocked.insert(id, blocked);
-            return;
+            return Vec::new();
         }
         drop(self.registry.deregister(&mut SourceFd(&file)));
-        for source in &blocked.sources {
-            if let Some(source) = state.sources.get(source) {
-                drop(arm(&self.registry, source));
-            }
-        }
+        drop(target);
+        blocked.sources
     }
 
     // Gives back what has become quiet. Returns whether anything is left that may.
