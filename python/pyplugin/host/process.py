@@ -128,10 +128,13 @@ class ProcessRunner:
         self.exited: asyncio.Future[int] = loop.create_future()
         self.stdout = cast("BinaryIO", self._process.stdout)
         self.stderr = cast("BinaryIO", self._process.stderr)
+        self._pidfd = -1
         try:
             self._pidfd = os.pidfd_open(self.pid)
             loop.add_reader(self._pidfd, self._on_exit)
         except (AttributeError, NotImplementedError, OSError):
+            if self._pidfd >= 0:
+                os.close(self._pidfd)
             threading.Thread(target=self._wait_in_thread, args=(loop,), daemon=True).start()
 
     @property

@@ -29,6 +29,8 @@ _MANY_BYTES = 4096
 _MAX_LEFT_BEHIND_BYTES = 1024 * 1024
 # Seconds for a thread to see the end of a dead process's pipe.
 _FINISH_TIMEOUT = 1.0
+# How often it gets that while lines still wait for a handler.
+_FINISH_ROUNDS = 5
 # Seconds for the last forwarded lines to be taken by whoever reads them.
 _FORWARD_TIMEOUT = 5.0
 # What the pump reports.
@@ -67,10 +69,13 @@ class StderrReader:
         self._ended: asyncio.Future[None] = self._hub.loop.create_future()
         self._tail: tuple[bytes, ...] = ()
         self._is_watched = False
+        # What is forwarded needs no loop, and the pump's thread where there can be one.
+        is_windows = sys.platform == "win32"
+        self._has_thread = hub.has_waiter and (is_windows or forward is None)
         with contextlib.ExitStack() as undo, pipe:
             undo.callback(hub.close_if_unused)
             self._target = _target_of(forward) if forward else None
-            os.set_blocking(pipe.fileno(), self._hub.has_waiter)
+            os.set_blocking(pipe.fileno(), self._has_thread)
             self._source: LogSource | None = LogSource(
                 self._hub.reader,
                 self._hub.queue,
@@ -85,7 +90,7 @@ class StderrReader:
             )
             hub.add(self._source, self)
             undo.pop_all()
-        if hub.has_waiter:
+        if self._has_thread:
             job = f"pyplugin:{name}:log"
             threading.Thread(target=self._source.read_to_end, name=job, daemon=True).start()
         elif forward:
@@ -102,10 +107,7 @@ class StderrReader:
         """Delivers what a dead process left in the pipe, and closes it. May be called again."""
         if self._source is not None and not self._ended.done():
             self._finish(self._source)
-            limit = _FINISH_TIMEOUT if self._hub.has_waiter else None
-            with contextlib.suppress(TimeoutError):
-                async with timeout(_FORWARD_TIMEOUT if self._target else limit):
-                    await asyncio.shield(self._ended)
+            await self._wait_for_end()
         if self._target is not None and not self._ended.done():
             self._logger.error(
                 "plugin %r: the last lines of its log are lost: for %g s nobody read what they are "
@@ -130,8 +132,18 @@ class StderrReader:
                 os.strerror(error or 0),
             )
 
+    async def _wait_for_end(self) -> None:
+        limit = _FINISH_TIMEOUT if self._has_thread else None
+        for _ in range(_FINISH_ROUNDS):
+            with contextlib.suppress(TimeoutError):
+                async with timeout(_FORWARD_TIMEOUT if self._target else limit):
+                    await asyncio.shield(self._ended)
+            # A slow handler gets more time, a pipe that another process holds does not.
+            if self._ended.done() or self._target or not self._hub.is_behind:
+                break
+
     def _finish(self, source: LogSource) -> None:
-        if not self._hub.has_waiter:
+        if not self._has_thread:
             self._unwatch()
             source.finish(_MAX_LEFT_BEHIND_BYTES)
         self._hub.turn()
@@ -170,6 +182,11 @@ class StderrReader:
 
 # Plugins that forward to one descriptor take turns at it. A number may name another file by now.
 _targets: WeakValueDictionary[tuple[int, int, int], LogTarget] = WeakValueDictionary()
+
+
+if hasattr(os, "register_at_fork"):
+    # What they could not write yet is their parent's to write.
+    os.register_at_fork(after_in_child=_targets.clear)
 
 
 def _target_of(forward: LogForward) -> LogTarget:

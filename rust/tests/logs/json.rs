@@ -27,6 +27,21 @@ fn is_json(bytes: &[u8]) -> bool {
     tokens(bytes).1
 }
 
+// The same by its members.
+fn is_flat_object(bytes: &[u8]) -> bool {
+    let mut tokens = Tokens::new(bytes);
+    if tokens.next() != Ok(Some(Token::ObjectStart)) {
+        return false;
+    }
+    loop {
+        match tokens.next_member() {
+            Ok(Some(_)) if tokens.skip_value().is_ok() => {}
+            Ok(None) => return tokens.next() == Ok(None),
+            Ok(Some(_)) | Err(Malformed) => return false,
+        }
+    }
+}
+
 fn key(raw: &str) -> Token<'_> {
     Token::Key(Text::plain(raw.as_bytes()))
 }
@@ -215,6 +230,7 @@ fn what_go_refuses_is_malformed() {
     ] {
         for disguise in disguises(text.as_bytes()) {
             assert!(!is_json(&disguise), "{text:?}");
+            assert!(!is_flat_object(&disguise), "{text:?}");
         }
     }
     for byte in (0x80..=0xff).chain(*b"\x7f;@(aZ~") {
@@ -447,6 +463,7 @@ fn a_backslash_is_seen_at_every_place() {
 #[test]
 fn an_entry_cut_anywhere_is_malformed() {
     assert_eq!(value(ENTRY), reference(ENTRY));
+    assert!(is_flat_object(ENTRY));
     for cut in 0..ENTRY.len() {
         let text = &ENTRY[..cut];
         let [short, escaped, long] = disguises(text);
@@ -517,6 +534,24 @@ fn a_text_is_a_name_however_it_is_spelt() {
     assert!(Text::new(br"plu\u0067in", true).is("plugin"));
     assert!(Text::new(br"\u0070\u006C\u0075\u0067\u0069\u006e", true).is("plugin"));
     assert!(!Text::new(br"plu\u0068in", true).is("plugin"));
+}
+
+#[test]
+fn surrogates_are_pairs_to_their_last() {
+    for (raw, text) in [
+        (r"\ud800\udc00", "\u{10000}"),
+        (r"\udbff\udfff", "\u{10ffff}"),
+        (r"\uD7ff\uDC00", "\u{d7ff}\u{fffd}"),
+        (r"\udc00\udc00", "\u{fffd}\u{fffd}"),
+        (r"\ud800\ue000", "\u{fffd}\u{e000}"),
+        (r"\ud800\udbff", "\u{fffd}\u{fffd}"),
+        (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+        (r"\ud83d\n\ude00", "\u{fffd}\n\u{fffd}"),
+        (r"\ud83d", "\u{fffd}"),
+        (r"\ud83dx", "\u{fffd}x"),
+    ] {
+        assert_eq!(Text::new(raw.as_bytes(), true).decode(), text, "{raw}");
+    }
 }
 
 #[test]
