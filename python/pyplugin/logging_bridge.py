@@ -66,6 +66,9 @@ class PluginLogRecord(logging.LogRecord):
                 _ = self.fields
             return attributes
 
+        def __getstate__(self) -> dict[str, Any]:
+            return dict(self.__dict__)
+
 
 def template(logger: str, hclog_level: str) -> dict[str, Any]:
     """What all records of one logger and level have in common.
@@ -98,7 +101,7 @@ def make_record(
     timestamp: str | None,
 ) -> logging.LogRecord:
     """A record as the program wants it made: by its record factory, by its kind of logger."""
-    return logger.makeRecord(
+    record = logger.makeRecord(
         logger.name,
         LEVELS[hclog_level],
         "(unknown file)",
@@ -107,13 +110,12 @@ def make_record(
         (),
         None,
         "(unknown function)",
-        {
-            "plugin": module,
-            "fields": fields,
-            "hclog_level": hclog_level,
-            "plugin_timestamp": timestamp,
-        },
     )
+    # Not by `extra`, which may not set what the factory has set.
+    vars(record).update(
+        plugin=module, fields=fields, hclog_level=hclog_level, plugin_timestamp=timestamp
+    )
+    return record
 
 
 def write_lines(handler: logging.StreamHandler[TextIO], lines: list[str]) -> None:

@@ -136,6 +136,7 @@ impl Encoder {
         each_member(line, |key, value, tokens| {
             let is_module = matches!(value, Token::String(_)) && Member::of(key) == Member::Module;
             if is_module
+                || key.is("plugin")
                 || matches!(Member::of(key), Member::Level | Member::Message | Member::Timestamp)
             {
                 return;

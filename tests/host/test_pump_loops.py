@@ -8,9 +8,6 @@ import io
 import os
 import select
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +16,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyplugin import LogForward
-from tests.conftest import ROOT
 from tests.fixtures import client
 from tests.fixtures.logs import (
     BLIND_LOOPS,
@@ -30,6 +26,7 @@ from tests.fixtures.logs import (
     Keep,
     KeepLines,
     Pipe,
+    host,
     joined,
     last_words,
     new_logger,
@@ -119,24 +116,6 @@ def test_a_loop_that_was_just_closed_holds_nothing_of_the_next(name: str) -> Non
 
 
 # Hosts in processes of their own
-
-
-def host(what: str, name: str) -> str:
-    """What a host of ``tests.fixtures.hosts`` prints. It ends well, and says nothing else."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "examples" / "kv")])
-    # What it leaves when it is not to clean up goes with it.
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.fixtures.hosts", what, name],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": paths, "TMPDIR": folder},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-        )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 def ends(pid: int) -> bool:
