@@ -51,7 +51,8 @@ impl<'py> Way<'py> {
         let py = logger.py();
         let stock = stock(py)?;
         let is_stock = has(logger, intern!(py, "handle"), &stock.logger_handle)?
-            && has(logger, intern!(py, "callHandlers"), &stock.call_handlers)?;
+            && has(logger, intern!(py, "callHandlers"), &stock.call_handlers)?
+            && has(logger, intern!(py, "filter"), &stock.filter)?;
         if !is_stock || is_filtered(logger)? {
             return Ok(Self::Logger);
         }
@@ -77,7 +78,9 @@ impl<'py> Output<'py> {
     fn of(handler: Bound<'py, PyAny>) -> PyResult<Self> {
         let py = handler.py();
         let level = handler.getattr(intern!(py, "level"))?.extract()?;
-        let is_stock = has(&handler, intern!(py, "handle"), &stock(py)?.handler_handle)?;
+        let stock = stock(py)?;
+        let is_stock = has(&handler, intern!(py, "handle"), &stock.handler_handle)?
+            && has(&handler, intern!(py, "filter"), &stock.filter)?;
         let kind = if !is_stock || is_filtered(&handler)? {
             Kind::Handle
         } else if let Some(formatting) = Formatting::of(&handler)? {
@@ -123,7 +126,13 @@ impl<'py> Output<'py> {
                 continue;
             }
             let result = match &mut self.kind {
-                Kind::Stream(formatting) => formatting.format(maker, line, &record, &lines),
+                // The handler's own way tells, as the program has it told, what is wrong.
+                Kind::Stream(formatting) => {
+                    formatting.format(maker, line, &record, &lines).or_else(|_| {
+                        let record = maker.make_once(line, &record, made)?;
+                        self.handler.call_method1(intern!(py, "emit"), (record,)).map(drop)
+                    })
+                }
                 Kind::Emit(emit) => maker
                     .make_once(line, &record, made)
                     .and_then(|record| emit.call1((record,)).map(drop)),
@@ -226,13 +235,14 @@ pub(super) fn or_report(result: PyResult<()>, report: &Bound<'_, PyAny>) -> PyRe
     }
 }
 
-/// Whether the method of this name is that of `logging`.
+/// Whether the method of this name is that of `logging`, in a class or in the object.
 pub(super) fn has(
     object: &Bound<'_, PyAny>,
     name: &Bound<'_, PyString>,
     method: &Py<PyAny>,
 ) -> PyResult<bool> {
-    Ok(object.get_type().getattr(name)?.is(method.bind(object.py())))
+    let function = object.getattr(name)?.getattr_opt(intern!(object.py(), "__func__"))?;
+    Ok(function.is_some_and(|function| function.is(method.bind(object.py()))))
 }
 
 fn is_filtered(object: &Bound<'_, PyAny>) -> PyResult<bool> {

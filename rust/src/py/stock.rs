@@ -10,6 +10,7 @@ pub(super) struct Stock {
     pub(super) logger_handle: Py<PyAny>,
     pub(super) call_handlers: Py<PyAny>,
     pub(super) make_record: Py<PyAny>,
+    pub(super) filter: Py<PyAny>,
     pub(super) handler_handle: Py<PyAny>,
     pub(super) stream_handler: Py<PyAny>,
     pub(super) file_handler: Py<PyAny>,
@@ -25,15 +26,21 @@ pub(super) fn stock(py: Python<'_>) -> PyResult<&Stock> {
     static STOCK: PyOnceLock<Stock> = PyOnceLock::new();
     STOCK.get_or_try_init(py, || {
         let logging = py.import("logging")?;
-        let logger = logging.getattr("Logger")?;
+        // A method that a program has put in the place of logging's own counts as none of them.
+        let own = |class: &str, method: &str| -> PyResult<Py<PyAny>> {
+            let method = logging.getattr(class)?.getattr(method)?;
+            let module = method.getattr("__module__")?;
+            Ok(if module.eq("logging")? { method.unbind() } else { py.None() })
+        };
         let bridge = py.import("pyplugin.logging_bridge")?;
         Ok(Stock {
             record: logging.getattr("LogRecord")?.unbind(),
             get_factory: logging.getattr("getLogRecordFactory")?.unbind(),
-            logger_handle: logger.getattr("handle")?.unbind(),
-            call_handlers: logger.getattr("callHandlers")?.unbind(),
-            make_record: logger.getattr("makeRecord")?.unbind(),
-            handler_handle: logging.getattr("Handler")?.getattr("handle")?.unbind(),
+            logger_handle: own("Logger", "handle")?,
+            call_handlers: own("Logger", "callHandlers")?,
+            make_record: own("Logger", "makeRecord")?,
+            filter: own("Filterer", "filter")?,
+            handler_handle: own("Handler", "handle")?,
             stream_handler: logging.getattr("StreamHandler")?.unbind(),
             file_handler: logging.getattr("FileHandler")?.unbind(),
             formatter: logging.getattr("Formatter")?.unbind(),
