@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyplugin import LogForward
+from pyplugin import LogForward, ProcessExitedError
 from tests.fixtures import client, config, is_alive, script
 from tests.fixtures.logs import KeepLines, last_words
 
@@ -64,23 +64,29 @@ def test_log_settings_are_named() -> None:
 
 
 async def test_a_closed_descriptor_fails_the_start(tmp_path: Path) -> None:
-    """And nothing is left of the plugin."""
+    """Though its number is the next that the system gives; and nothing is left of the plugin."""
     path = tmp_path / "file"
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
     os.close(descriptor)
-    forward = LogForward(descriptor)
-    plugin = client(script("import time; time.sleep(60)"), log_forward=forward)
-    with pytest.raises(Exception, match=f"`log_forward` names descriptor {descriptor}"):
+    forward = LogForward(descriptor, "verbatim")
+    plugin = client(script("import os; os.write(2, b'line\\n')"), log_forward=forward)
+    with pytest.raises(ValueError, match=f"`log_forward` names descriptor {descriptor}"):
         await plugin.start()
-    assert plugin.pid is not None
-    assert not is_alive(plugin.pid)
+    assert plugin.pid is None or not is_alive(plugin.pid)
     # It may be tried again, once the descriptor is one.
-    assert os.open(path, os.O_WRONLY) == descriptor
-    plugin = client(log_forward=forward, KV_LAST_LINES=1)
-    async with plugin:
-        pass
-    os.close(descriptor)
-    assert path.read_bytes().count(b"\n") >= 1
+    with path.open("wb") as file:
+        assert file.fileno() == descriptor
+        with pytest.raises(ProcessExitedError):
+            await plugin.start()
+    assert path.read_bytes() == b"line\n"
+
+
+async def test_a_high_closed_descriptor_fails_the_start() -> None:
+    """Which no other file has."""
+    plugin = client(script("import time; time.sleep(60)"), log_forward=LogForward(987))
+    with pytest.raises(ValueError, match="`log_forward` names descriptor 987: Bad file descriptor"):
+        await plugin.start()
+    assert plugin.pid is None or not is_alive(plugin.pid)
 
 
 async def test_a_descriptor_that_cannot_be_written_to_loses_lines(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import json
 import logging
 import os
 import signal
+import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +27,7 @@ from pyplugin import (
     BrokerTimeout,
     Client,
     ClientConfig,
+    LogForward,
     Plugin,
     PluginCrashed,
     PyPluginError,
@@ -31,6 +36,7 @@ from pyplugin import (
 )
 from pyplugin._compat import timeout
 from tests.fixtures import HANDSHAKE, KVPlugin, client, is_alive
+from tests.fixtures.logs import Keep, new_logger
 
 from .peers import MARKS, PEER_TIMEOUT, process_end
 
@@ -39,7 +45,7 @@ if TYPE_CHECKING:
 
     from grpclib.client import Channel
 
-    from pyplugin import GRPCBroker
+    from pyplugin import GRPCBroker, LogBatch
 
     from .peers import Peers
 
@@ -354,6 +360,194 @@ async def test_what_go_plugin_itself_logs_keeps_its_level(
     record = found["plugin address"]
     assert record.levelno == logging.DEBUG
     assert vars(record)["fields"] == {"network": "unix", "address": str(address)}
+
+
+KINDS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("trace", "kv", "a trace", {}),
+    ("debug", "kv", "a debug", {}),
+    ("info", "kv", "an info", {}),
+    ("warn", "kv", "a warning", {}),
+    ("error", "kv", "an error", {}),
+    (
+        "info",
+        "kv.store",
+        "numbers",
+        {"least": -(2**63), "most": 2**64 - 1, "ratio": 0.1, "huge": 1e300, "byte": 7},
+    ),
+    (
+        "info",
+        "kv.store",
+        "texts",
+        {
+            "empty": "",
+            "quoted": 'a "b" \\ \u00fc \u2028',
+            "lines": "one\ntwo",
+            "control": "\0\x1f",
+            "html": "<&>",
+            "bad": "a\ufffdb",
+        },
+    ),
+    (
+        "info",
+        "kv.store",
+        "values",
+        {
+            "yes": True,
+            "nothing": None,
+            "list": [1, "a", None],
+            "map": {"a": None, "b": [1]},
+            "struct": {"A": 1},
+            "bytes": "AQI=",
+        },
+    ),
+    (
+        "info",
+        "kv.store",
+        "words",
+        {
+            "error": "an error",
+            "duration": 1_500_000_000,
+            "time": "2024-01-02T03:04:05.000000006Z",
+            "address": "::1",
+            "hex": 255,
+            "octal": 8,
+            "binary": 5,
+            "format": "1 of 2",
+        },
+    ),
+    ("info", "kv.store", "odd", {"a": 1, "EXTRA_VALUE_AT_END": "left over"}),
+    ("info", "other", "a module of its own", {}),
+]
+for *_, fields in KINDS[5:]:
+    # Which their logger has.
+    fields["request"] = 7
+
+
+async def log_kinds(command: str, form: str, **settings: Any) -> None:
+    async with started(command, **settings) as plugin:
+        assert await get(plugin, f"log:{form}") == form.encode()
+
+
+async def test_hclogs_values_of_every_kind_are_records(peers: Peers) -> None:
+    keep = Keep()
+    await log_kinds(peers.kvplugin, "json", stderr_logger=new_logger(keep))
+    records = [vars(record) for record in keep.records.items if vars(record)["plugin"]]
+    found = [
+        (record["hclog_level"], record["plugin"], record["msg"], record["fields"])
+        for record in records
+    ]
+    assert found == KINDS
+    assert {type(found[5][3][name]) for name in ("least", "most", "byte")} == {int}
+    levels = {"trace": 10, "debug": 10, "info": 20, "warn": 30, "error": 40}
+    for record in records:
+        assert record["levelno"] == levels[record["hclog_level"]]
+        written = datetime.fromisoformat(record["plugin_timestamp"].replace("Z", "+00:00"))
+        assert written.timestamp() <= record["created"]
+
+
+async def test_hclogs_values_of_every_kind_come_to_a_sink_and_a_copy(peers: Peers) -> None:
+    found: list[tuple[str, str, str, dict[str, Any]]] = []
+    lines: list[bytes] = []
+    copy = io.BytesIO()
+
+    def sink(batch: LogBatch) -> None:
+        assert batch.plugin == "kvplugin"
+        for entry in batch:
+            lines.append(entry.line)
+            if entry.module:
+                found.append((entry.level, entry.module, entry.message, entry.fields))
+
+    await log_kinds(peers.kvplugin, "json", log_sink=sink, stderr=copy)
+    assert found == KINDS
+    assert copy.getvalue() == b"".join(line + b"\n" for line in lines)
+
+
+@pytest.mark.parametrize("form", ["hclog", "logfmt", "verbatim"])
+async def test_hclogs_values_of_every_kind_are_forwarded(peers: Peers, form: Any) -> None:
+    copy = io.BytesIO()
+    with tempfile.TemporaryFile() as file:
+        forward = LogForward(file.fileno(), form)
+        await log_kinds(peers.kvplugin, "json", log_forward=forward, stderr=copy)
+        file.seek(0)
+        forwarded = file.read()
+    lines = copy.getvalue().splitlines()
+    assert len(lines) >= len(KINDS)
+    if form == "verbatim":
+        assert forwarded == copy.getvalue()
+    elif form == "hclog":
+        assert [json.loads(line) for line in forwarded.splitlines()] == [
+            {**json.loads(line), "plugin": "kvplugin"} for line in lines
+        ]
+    else:
+        *words, _ = forwarded.decode().split("\n")
+        assert len(words) == len(lines)
+        assert all(" plugin=kvplugin msg=" in line for line in words)
+        (numbers,) = (line for line in words if " msg=numbers " in line)
+        assert numbers.split(" msg=numbers ")[1] == (
+            "byte=7 huge=1e+300 least=-9223372036854775808 most=18446744073709551615 ratio=0.1 "
+            "request=7"
+        )
+
+
+async def test_hclogs_text_has_levels_and_modules(peers: Peers) -> None:
+    """Its values are part of the message, and lines of a value are lines of their own."""
+    keep = Keep()
+    await log_kinds(peers.kvplugin, "text", stderr_logger=new_logger(keep))
+    records = [vars(record) for record in keep.records.items if vars(record)["plugin"]]
+    found = [(record["hclog_level"], record["plugin"], record["msg"]) for record in records]
+    assert [(*start, text.partition(":")[0]) for *start, text in found] == [
+        (level, module, message) for level, module, message, _ in KINDS
+    ]
+    assert found[5][2] == (
+        "numbers: request=7 least=-9223372036854775808 most=18446744073709551615 ratio=0.1 "
+        'huge="1e+300" byte=7'
+    )
+    assert {"  | one", "  | two"} <= set(keep.messages)
+    assert {str(record["plugin_timestamp"]) for record in records} == {"None"}
+
+
+@pytest.mark.parametrize(
+    ("level", "count"), [("trace", 11), ("debug", 10), ("info", 9), ("warn", 2), ("error", 1)]
+)
+async def test_levels_of_hclog_are_told_apart(peers: Peers, level: str, count: int) -> None:
+    keep = Keep()
+    logger = new_logger(keep, level=logging.CRITICAL)
+    for form in ("json", "text"):
+        keep.records.items.clear()
+        await log_kinds(peers.kvplugin, form, stderr_logger=logger, log_level=level)
+        found = [record for record in keep.records.items if vars(record)["plugin"]]
+        assert len(found) == count
+
+
+async def test_a_panic_is_an_error_to_its_last_line(peers: Peers) -> None:
+    keep = Keep()
+    async with started(peers.kvplugin, stderr_logger=new_logger(keep)) as plugin:
+        with pytest.raises(PluginCrashed):
+            await get(plugin, "panic")
+    start = keep.messages.index("panic: asked to panic")
+    panic = keep.records.items[start:]
+    assert {record.levelname for record in panic} == {"ERROR"}
+    assert any(text.startswith("goroutine ") for text in keep.messages[start:])
+    assert len(panic) > 5
+
+
+async def test_sixteen_go_plugins_in_a_storm(peers: Peers) -> None:
+    """Every line of each, in order, while each answers."""
+    count = 3_000
+    keeps = [Keep() for _ in range(16)]
+    plugins = [
+        client([peers.kvplugin], stderr_logger=new_logger(keep), KV_LOG=count) for keep in keeps
+    ]
+    async with timeout(PEER_TIMEOUT):
+        try:
+            await asyncio.gather(*(plugin.start() for plugin in plugins))
+            await asyncio.gather(*(put(plugin, "k", b"v") for plugin in plugins))
+            assert await asyncio.gather(*(get(plugin, "k") for plugin in plugins)) == [b"v"] * 16
+        finally:
+            await asyncio.gather(*(plugin.kill() for plugin in plugins))
+    for keep in keeps:
+        lines = [vars(record) for record in keep.records.items if record.getMessage() == "line"]
+        assert [line["fields"]["n"] for line in lines] == list(range(count))
 
 
 # Crashes

@@ -160,8 +160,9 @@ fn what_is_put_back_comes_again_after_the_others() {
     let (id, batch) = queue.take().unwrap();
     queue.put_back(id, batch);
     assert!(!queue.is_empty());
-    let turns: Vec<String> = std::iter::from_fn(|| take(&queue)).map(|(_, text)| text).collect();
-    assert_eq!(turns, ["b1", "a1", "a2"]);
+    let turn = || take(&queue).map(|(_, text)| text).unwrap();
+    assert_eq!([turn(), turn(), turn()], ["b1", "a1", "a2"]);
+    assert!(queue.is_empty());
     // Also the last of its source, and when more has come meanwhile.
     a.say("a3\n");
     b.say("b2\n");
@@ -170,8 +171,7 @@ fn what_is_put_back_comes_again_after_the_others() {
     let (id, batch) = queue.take().unwrap();
     b.say("b3\n");
     queue.put_back(id, batch);
-    let turns: Vec<String> = std::iter::from_fn(|| take(&queue)).map(|(_, text)| text).collect();
-    assert_eq!(turns, ["a3", "b2", "b3"]);
+    assert_eq!([turn(), turn(), turn()], ["a3", "b2", "b3"]);
     assert!(queue.is_empty());
 }
 
@@ -210,6 +210,20 @@ fn a_source_that_is_closed_leaves_nothing() {
     assert!(queue.is_empty());
     assert!(ended(&queue).is_empty());
     assert_eq!(a.source.tail(), [b"a1", b"a2"]);
+}
+
+#[test]
+fn a_source_that_is_closed_has_no_turn() {
+    let queue = Queue::new(false).unwrap();
+    let [mut a, mut b] = [0, 1].map(|id| Plugin::new(id, &queue));
+    a.say("a1\n");
+    b.say("b1\n");
+    a.source.close();
+    assert_eq!(take(&queue), Some((1, "b1".into())));
+    assert!(queue.is_empty());
+    b.say("b2\n");
+    b.source.close();
+    assert!(queue.is_empty());
 }
 
 #[test]
@@ -339,19 +353,22 @@ fn a_thread_of_its_own_reads_a_pipe_that_blocks() {
         let (reader, mut writer) = pipe().unwrap();
         let stream = LogStream::new(LINE_BYTES);
         let source = Source::new(0, file(reader), &queue, stream, Sink::Queue, true, false);
-        let threads = [
-            thread::spawn({
-                let source = Arc::clone(&source);
-                move || source.read_to_end()
-            }),
-            thread::spawn(move || {
-                writer.write_all(numbered(100_000).as_bytes()).unwrap();
-                writer.write_all(b"no end").unwrap();
-            }),
-        ];
+        // It fits into the pipe, but its records do not fit into the queue: the thread waits for room.
+        writer.write_all(&b"x\n".repeat(1 << 15)).unwrap();
+        let reader = thread::spawn({
+            let source = Arc::clone(&source);
+            move || source.read_to_end()
+        });
+        while queue.is_empty() {
+            assert!(queue.wait());
+        }
+        let text = numbered(100_000) + "no end\n";
+        let plugin = thread::spawn({
+            let text = text.clone();
+            move || writer.write_all(text.trim_end().as_bytes()).unwrap()
+        });
         let (mut found, mut copy, mut is_over) = (Vec::new(), Vec::new(), false);
         while !is_over {
-            assert!(queue.wait());
             queue.sleep();
             while let Some((id, batch)) = queue.take() {
                 found.extend(lines(&batch));
@@ -359,13 +376,13 @@ fn a_thread_of_its_own_reads_a_pipe_that_blocks() {
                 queue.restarts(id);
             }
             is_over = !ended(&queue).is_empty();
+            assert!(is_over || queue.wait());
         }
-        let text = numbered(100_000) + "no end\n";
+        let text = "x\n".repeat(1 << 15) + &text;
         assert!(found == text.lines().collect::<Vec<_>>());
         assert!(copy == text.as_bytes());
-        for thread in threads {
-            thread.join().unwrap();
-        }
+        plugin.join().unwrap();
+        reader.join().unwrap();
     });
 }
 
@@ -380,7 +397,7 @@ fn a_thread_that_waits_for_room_ends_with_its_source() {
             let source = Arc::clone(&source);
             move || source.read_to_end()
         });
-        // It fits into the pipe, but its records do not fit into the queue.
+        // The thread comes to wait for room, as above.
         writer.write_all(&b"x\n".repeat(1 << 15)).unwrap();
         assert!(queue.wait());
         source.close();

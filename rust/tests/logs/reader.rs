@@ -238,6 +238,30 @@ fn nobody_reads_on_while_a_share_waits() {
 }
 
 #[test]
+fn a_source_goes_on_when_half_of_its_share_is_free() {
+    within_limit(|| {
+        let mut host = Host::new();
+        let mut marker = Marker::new(&mut host);
+        let (id, mut writer) = host.add_to_thread(Options::default());
+        fill(&mut host, id, &mut writer, &numbered("line", 100_000), &mut marker);
+        assert!(!host.queue.restarts(id));
+        let mut sizes = Vec::new();
+        while !host.queue.restarts(id) {
+            sizes.push(host.queue.take().unwrap().1.size());
+        }
+        let left: usize =
+            std::iter::from_fn(|| host.queue.take()).map(|(_, batch)| batch.size()).sum();
+        // Two sources share the queue.
+        let half = QUEUE_BYTES / 4;
+        assert!(
+            left <= half && left + sizes.last().unwrap() > half,
+            "{left} bytes after {sizes:?}"
+        );
+        assert!(!host.queue.restarts(id));
+    });
+}
+
+#[test]
 fn a_source_that_waits_for_room_delays_no_other() {
     within_limit(|| {
         let mut host = Host::new();
