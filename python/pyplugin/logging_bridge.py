@@ -89,6 +89,9 @@ def template(logger: str, hclog_level: str) -> dict[str, Any]:
     )
     attributes: dict[str, Any] = _attributes(record)
     attributes |= {"plugin": "", "hclog_level": hclog_level, "plugin_timestamp": None}
+    if "taskName" in attributes:
+        # Lines come in no task.
+        attributes["taskName"] = None
     return attributes
 
 
