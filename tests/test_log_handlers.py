@@ -80,38 +80,33 @@ FORMATTERS: dict[str, logging.Formatter | None] = {
 }
 
 
-@pytest.fixture(params=FORMATTERS)
-def formatter(request: pytest.FixtureRequest) -> logging.Formatter | None:
-    return FORMATTERS[request.param]
-
-
-async def test_a_stream_has_the_text_that_the_formatter_makes(
-    formatter: logging.Formatter | None,
-) -> None:
-    stream, keep = io.StringIO(), Keep()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter)
-    await logged(new_logger(handler, keep))
-    assert len(keep.messages) == 6
-    assert stream.getvalue() == "".join(f"{text}\n" for text in formatted(keep, handler))
+async def test_a_stream_has_the_text_that_its_formatter_makes() -> None:
+    for name, formatter in FORMATTERS.items():
+        stream, keep = io.StringIO(), Keep()
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(formatter)
+        await logged(new_logger(handler, keep))
+        assert len(keep.messages) == 6
+        expected = "".join(f"{text}\n" for text in formatted(keep, handler))
+        assert stream.getvalue() == expected, name
 
 
 @pytest.mark.parametrize("delay", [False, True])
-async def test_a_file_has_the_text_that_the_formatter_makes(
-    formatter: logging.Formatter | None, delay: bool, tmp_path: Path
-) -> None:
-    path, keep = tmp_path / "log", Keep()
-    handler = logging.FileHandler(path, delay=delay, encoding="utf-8")
-    handler.setFormatter(formatter)
-    logger = new_logger(handler, keep)
-    # A file that is opened late is open the second time; a closed one is opened again.
-    for _ in range(3):
-        await logged(logger)
-        if len(keep.messages) == 12:
-            handler.close()
-    handler.close()
-    assert len(keep.messages) == 18
-    assert path.read_text("utf-8") == "".join(f"{text}\n" for text in formatted(keep, handler))
+async def test_a_file_has_the_text_that_its_formatter_makes(delay: bool, tmp_path: Path) -> None:
+    for name, formatter in FORMATTERS.items():
+        path, keep = tmp_path / name, Keep()
+        handler = logging.FileHandler(path, delay=delay, encoding="utf-8")
+        handler.setFormatter(formatter)
+        logger = new_logger(handler, keep)
+        # A file that is opened late is open the second time; a closed one is opened again.
+        for _ in range(3):
+            await logged(logger)
+            if len(keep.messages) == 12:
+                handler.close()
+        handler.close()
+        assert len(keep.messages) == 18
+        expected = "".join(f"{text}\n" for text in formatted(keep, handler))
+        assert path.read_text("utf-8") == expected, name
 
 
 async def test_a_terminator_of_ones_own() -> None:

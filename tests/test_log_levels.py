@@ -108,10 +108,11 @@ def enabled() -> Iterator[None]:
 
 @pytest.mark.usefixtures("enabled")
 async def test_what_logging_disables_is_disabled() -> None:
+    logger = new_logger(manager=logging.Logger.manager)
     logging.disable(logging.WARNING)
-    assert await logged(new_logger()) == ["error"]
+    assert await logged(logger) == ["error"]
     logging.disable()
-    assert await logged(new_logger()) == []
+    assert await logged(logger) == []
 
 
 # Changes while a plugin logs
@@ -181,7 +182,7 @@ async def test_a_change_takes_effect_amid_a_storm(how: str) -> None:
             switch(False)
 
     keep = Keep(on_record)
-    logger = new_logger(keep, level=logging.INFO)
+    logger = new_logger(keep, level=logging.INFO, manager=logging.Logger.manager)
     async with pipe(logger) as stderr:
         switch(False)
         storm = Storm(stderr.descriptor)
@@ -203,6 +204,8 @@ async def test_a_change_takes_effect_amid_a_storm(how: str) -> None:
                 assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
         finally:
             await storm.end()
+            logger.removeHandler(keep)
+            logger.disabled = False
 
 
 async def test_a_change_takes_effect_with_the_next_line() -> None:

@@ -39,7 +39,7 @@ from .handshake import HandshakeLine, parse_line
 from .host.config import ClientConfig
 from .host.diagnose import diagnose, plugin_name
 from .host.process import ProcessRunner, describe_exit
-from .host.stderr import StderrReader
+from .host.stderr import StderrReader, check_forward
 from .host.stdio import drain_stdio
 from .host.stdout import StdoutReader
 from .net.grpc import PluginChannel
@@ -284,6 +284,8 @@ class Client:
     def _spawn(self) -> Cert | None:
         config = self._config
         assert config.cmd is not None
+        if config.log_forward is not None:
+            check_forward(config.log_forward)
         cert = None
         if config.auto_mtls:
             from . import mtls

@@ -439,6 +439,13 @@ impl Source {
         self.queue.tell(self.id, Event::Ended);
     }
 
+    // Tells, once, that lines are lost.
+    fn fail(&self, has_failed: &mut bool, error: io::Error) {
+        if !std::mem::replace(has_failed, true) {
+            self.queue.tell(self.id, Event::Failed(error));
+        }
+    }
+
     // Passes on what the next bytes say; None is the end of the stream.
     fn hand_on(&self, state: &mut SourceState, chunk: Option<&[u8]>, wakes: bool) {
         let least = usize::from(self.least.load(Ordering::Relaxed));
@@ -469,10 +476,8 @@ impl Source {
                     Some(chunk) => stream.push(chunk, least, copy.as_mut(), &mut each),
                     None => stream.finish(least, copy.as_mut(), &mut each),
                 }
-                if let Err(error) = lock(target).send(out)
-                    && !std::mem::replace(has_failed, true)
-                {
-                    self.queue.tell(self.id, Event::Failed(error));
+                if let Err(error) = lock(target).send(out) {
+                    self.fail(has_failed, error);
                 }
                 out.clear();
             }

@@ -65,12 +65,12 @@ async def test_bursts_and_single_lines_keep_their_order(outlet: str) -> None:
 
 
 @pytest.mark.parametrize("outlet", ["logger", "sink", "copy"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_lines_keep_their_order_whatever_their_rhythm(seed: int, outlet: str) -> None:
     """A writer that waits for nobody, in pieces that end anywhere."""
     keep, sink, copy = Keep(), KeepLines(), io.BytesIO()
     settings: dict[str, dict[str, Any]] = {"sink": {"sink": sink}, "copy": {"copy": copy}}
-    lines = numbered(30_000)
+    lines = numbered(20_000)
     data, chooser = joined(lines), random.Random(seed)
 
     def write(descriptor: int) -> None:
@@ -125,7 +125,7 @@ async def test_a_plugin_waits_for_whoever_takes_its_lines(outlet: str) -> None:
 
         # Nobody looks at the loop but the outlet, which does not return from its first line.
         written = await asyncio.to_thread(write)
-    assert PIPE_BYTES < written <= QUEUE_BYTES + PIPE_BYTES + 3 * PIPE_BYTES
+    assert PIPE_BYTES <= written <= QUEUE_BYTES + PIPE_BYTES + 3 * PIPE_BYTES
     assert b"".join(received) == data
 
 
@@ -137,7 +137,7 @@ async def test_a_plugin_waits_while_its_loop_is_busy_elsewhere() -> None:
         await stderr.write(joined(lines[:1_000]))
         await sink.count(1_000)
         written = write_until_stuck(stderr.descriptor, joined(lines[1_000:]))
-        assert PIPE_BYTES < written <= QUEUE_BYTES + 3 * PIPE_BYTES
+        assert PIPE_BYTES <= written <= QUEUE_BYTES + 3 * PIPE_BYTES
         assert len(sink.items) == 1_000
         await stderr.write(joined(lines[1_000:])[written:])
         await sink.count(len(lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import sys
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Seconds of a turn of the loop that log lines may take.
 _BUDGET = 0.0005
+# Seconds that the interpreter's end waits for a handler at work in another thread.
+_EXIT_GRACE = 5.0
 
 
 class Listener(Protocol):
@@ -42,6 +45,9 @@ class LogHub:
         self.is_behind = False
         self.has_waiter = sys.platform == "win32"
         self._listeners: dict[int, tuple[LogSource, Listener]] = {}
+        self._is_over = False
+        self._is_at_work = threading.Lock()
+        self._waiter: threading.Thread | None = None
         self.queue = LogQueue(self.has_waiter)
         if not self.has_waiter:
             try:
@@ -50,7 +56,8 @@ class LogHub:
                 self.has_waiter = True
                 self.queue = LogQueue(True)
         if self.has_waiter:
-            threading.Thread(target=self._wait, name="pyplugin:log", daemon=True).start()
+            self._waiter = threading.Thread(target=self._wait, name="pyplugin:log", daemon=True)
+            self._waiter.start()
 
     @classmethod
     def of_running_loop(cls) -> LogHub:
@@ -87,13 +94,24 @@ class LogHub:
         # A handler that comes back here finds that it is somebody's turn already.
         self.is_behind = True
         try:
-            self.is_behind = self.queue.drain(_BUDGET, self._report)
+            with self._is_at_work:
+                if not self._is_over:
+                    self.is_behind = self.queue.drain(_BUDGET, self._report)
         finally:
-            if self.is_behind:
+            if self.is_behind and not self._is_over:
                 self.loop.call_soon(self._drain)
         for source, kind, error in self.queue.events():
             if source in self._listeners:
                 self._listeners[source][1].on_event(kind, error)
+
+    def end(self) -> None:
+        """Ends its turns for good, from another thread than the loop's."""
+        self._is_over = True
+        if self._waiter:
+            self.queue.close()
+            self._waiter.join(_EXIT_GRACE)
+        if self._is_at_work.acquire(timeout=_EXIT_GRACE):
+            self._is_at_work.release()
 
     def _report(self, error: Exception) -> None:
         # What raises loses its line, not the lines after it.
@@ -143,6 +161,14 @@ def _release_reader() -> None:
             return
         reader, _reader = _reader, None
     reader.close()
+
+
+@atexit.register
+def _end_turns_of_other_threads() -> None:
+    """A thread that finds the interpreter gone must not have Rust on its stack: that aborts."""
+    for hub in list(_hubs.values()):
+        if hub.loop.is_running():
+            hub.end()
 
 
 # Kept in a child made by fork: it must not let go of a thread that it does not have.

@@ -189,12 +189,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_targets.clear)
 
 
-def _target_of(forward: LogForward) -> LogTarget:
+def check_forward(forward: LogForward) -> os.stat_result:
+    """What its descriptor is; called before the plugin's own files can have a number that is free.
+
+    Raises:
+        ValueError: The descriptor is not open.
+    """
     try:
-        status = os.fstat(forward.fd)
+        return os.fstat(forward.fd)
     except OSError as error:
         reason = f"`log_forward` names descriptor {forward.fd}: {error.strerror}"
         raise ValueError(reason) from error
+
+
+def _target_of(forward: LogForward) -> LogTarget:
+    status = check_forward(forward)
     key = forward.fd, status.st_dev, status.st_ino
     target = _targets.get(key)
     if target is None:

@@ -246,16 +246,17 @@ impl Worker {
             if progress.is_last(state) {
                 source.hand_on(state, None, true);
                 state.left = Some(0);
-            } else if state.left.is_none() {
-                if progress != Progress::Nothing {
-                    drop(arm(&self.registry, source));
-                }
-                return;
             }
             if let Some(target) = &target
                 && !lock(target).is_idle()
             {
                 self.wait_for(target, source.id);
+                return;
+            }
+            if state.left.is_none() {
+                if progress != Progress::Nothing {
+                    drop(arm(&self.registry, source));
+                }
                 return;
             }
         }
@@ -288,8 +289,8 @@ impl Worker {
         let Some(blocked) = state.blocked.remove(&id) else { return Vec::new() };
         let mut target = lock(&blocked.target);
         let file = target.file().as_raw_fd();
-        // An error is told by the next lines, which meet it too.
-        if target.flush().is_ok() && !target.is_idle() {
+        let result = target.flush();
+        if result.is_ok() && !target.is_idle() {
             drop(target);
             drop(self.registry.reregister(&mut SourceFd(&file), Token(id), Interest::WRITABLE));
             state.blocked.insert(id, blocked);
@@ -297,7 +298,22 @@ impl Worker {
         }
         drop(self.registry.deregister(&mut SourceFd(&file)));
         drop(target);
+        drop(state);
+        if let Err(error) = result {
+            self.fail_all(&blocked.sources, &error);
+        }
         blocked.sources
+    }
+
+    // What these had kept for their target is lost.
+    fn fail_all(&self, sources: &[SourceId], error: &io::Error) {
+        for id in sources {
+            let source = lock(&self.shared.state).sources.get(id).map(Arc::clone);
+            let Some(source) = source else { continue };
+            let error =
+                error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error);
+            source.fail(&mut lock(&source.state).has_failed, error);
+        }
     }
 
     // Gives back what has become quiet. Returns whether anything is left that may.

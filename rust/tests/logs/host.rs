@@ -10,7 +10,7 @@ use pyplugin_rust::hclog::batch::LogStream;
 use pyplugin_rust::pump::{Event, Progress, Queue, READ_BYTES, Reader, Sink, Source, SourceId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::pipes::{LIMIT, plugin_pipe};
+use crate::pipes::{LIMIT, is_readable, plugin_pipe};
 
 // The longest line that is parsed.
 pub(crate) const LINE_BYTES: usize = 1 << 16;
@@ -154,7 +154,7 @@ impl Host {
         files.extend(sources.iter().map(|source| PollFd::new(source.pipe(), PollFlags::IN)));
         let left = self.deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left.max(Duration::from_millis(1))).unwrap();
-        assert!(poll(&mut files, Some(&left)).unwrap() > 0, "nothing came: {:?}", self.taken);
+        assert!(poll(&mut files, Some(&left)).unwrap() > 0, "nothing came");
         let is_ready: Vec<bool> = files.iter().map(|file| !file.revents().is_empty()).collect();
         for (source, _) in sources.iter().zip(&is_ready[1..]).filter(|(_, is_ready)| **is_ready) {
             if let Progress::Read(4096..) = source.read(&mut self.buffer) {
@@ -164,21 +164,39 @@ impl Host {
         self.turn();
     }
 
-    /// Takes what waits.
-    pub(crate) fn turn(&mut self) {
+    /// Leaves lines where they are, and waits for what the queue reports beside them.
+    pub(crate) fn wait_for_events(&mut self) {
+        assert!(is_readable(self.queue.sleeper(), LIMIT), "nothing came");
         self.queue.sleep();
-        self.take_lines();
         self.take_events();
     }
 
-    fn take_lines(&mut self) {
-        while let Some((id, batch)) = self.queue.take() {
-            let taken = self.taken.get_mut(&id).unwrap();
-            taken.lines.extend((0..batch.len()).map(|at| batch.get(at).unwrap().0.to_vec()));
-            taken.copy.extend_from_slice(&batch.copy);
-            if self.queue.restarts(id) {
-                self.reader.restart(&self.sources[&id]).unwrap();
-            }
+    /// Takes what waits.
+    pub(crate) fn turn(&mut self) {
+        self.queue.sleep();
+        while let Some((id, _)) = self.take_batch() {
+            self.restart(id);
+        }
+        self.take_events();
+    }
+
+    /// Takes the lines that wait, and gives the sizes of their batches. Nobody goes on for that.
+    pub(crate) fn take_lines(&mut self) -> Vec<usize> {
+        std::iter::from_fn(|| self.take_batch()).map(|(_, size)| size).collect()
+    }
+
+    fn take_batch(&mut self) -> Option<(SourceId, usize)> {
+        let (id, batch) = self.queue.take()?;
+        let taken = self.taken.get_mut(&id).unwrap();
+        taken.lines.extend((0..batch.len()).map(|at| batch.get(at).unwrap().0.to_vec()));
+        taken.copy.extend_from_slice(&batch.copy);
+        Some((id, batch.size()))
+    }
+
+    /// The thread goes on with a source that waits for room, if there is any.
+    pub(crate) fn restart(&self, id: SourceId) {
+        if self.queue.restarts(id) {
+            self.reader.restart(&self.sources[&id]).unwrap();
         }
     }
 
