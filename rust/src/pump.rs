@@ -483,6 +483,7 @@ impl Source {
             }
         }
         batch.copy = copy.unwrap_or_default();
+        batch.trim();
         if self.is_looked_at || !batch.is_empty() || !batch.copy.is_empty() {
             self.queue.push(self.id, batch, wakes);
         }

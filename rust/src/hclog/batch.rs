@@ -192,6 +192,14 @@ impl Batch {
         self.entries.reserve(bytes.div_euclid(TYPICAL_LINE_BYTES));
     }
 
+    /// Gives back what was reserved for lines that nobody wants.
+    pub fn trim(&mut self) {
+        if self.bytes.capacity().wrapping_div(2) > self.bytes.len() {
+            self.bytes.shrink_to_fit();
+            self.entries.shrink_to_fit();
+        }
+    }
+
     /// How many records it has.
     #[must_use]
     pub fn len(&self) -> usize {
