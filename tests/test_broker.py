@@ -183,7 +183,7 @@ async def test_an_accept_that_nobody_can_be_told_of_fails() -> None:
     stream = Gone()
     run = asyncio.ensure_future(broker.run(stream))
     await asyncio.sleep(0)
-    with pytest.raises(BrokerError, match="could not be announced"):
+    with pytest.raises(BrokerError, match="cannot be told of broker id 1"):
         await broker.accept_and_serve(1, [Answering()])
     stream.end()
     await run

@@ -17,6 +17,7 @@ __all__ = [
     "LogReader",
     "LogSource",
     "LogTarget",
+    "OutputPump",
     "decode_fields",
     "format_handshake",
     "parse_handshake",
@@ -255,3 +256,50 @@ class LogSource:
         """Forgets it, and what waits of it."""
     def tail(self) -> list[bytes]:
         """The last lines that were not empty, oldest first; 40 at most, each cut at 2048 bytes."""
+
+@final
+class OutputPump:
+    """Reads what a plugin's own code prints, in a thread, for its event loop; not on Windows.
+
+    256 KiB wait for the host, then whoever prints waits. What the loop itself prints is kept
+    while it waits for itself, 64 MiB at most.
+
+    Args:
+        stdout: The pipe that stands for stdout; duplicated.
+        stderr: The pipe that stands for stderr; duplicated.
+
+    Raises:
+        OSError: The system gives no more descriptors, or no thread.
+    """
+
+    def __new__(cls, stdout: int, stderr: int, /) -> OutputPump: ...
+    def fileno(self) -> int:
+        """What becomes readable when the loop is to call ``look``."""
+    def look(self) -> bool:
+        """Shows that the loop runs, and has it woken again by what comes next.
+
+        Returns:
+            Whether something waits.
+        """
+    def take(self, most: int, chunk: int, /) -> bytes:
+        """What was printed first.
+
+        Args:
+            most: Printed bytes at the most.
+            chunk: Printed bytes of one message at the most.
+
+        Returns:
+            gRPC messages of type ``plugin.StdioData``, one after the other, each with its head of
+            five bytes; empty when nothing waits.
+        """
+    def flush(self) -> None:
+        """Asks for ``is_flushed``."""
+    def is_flushed(self) -> bool:
+        """Whether all that had been printed at the last ``flush`` has been taken.
+
+        ``fileno()`` becomes readable when it comes true without a ``take``.
+        """
+    def lost(self) -> int:
+        """How many printed bytes were lost since the last call, for want of room."""
+    def close(self) -> None:
+        """Ends the thread and closes the pipes."""

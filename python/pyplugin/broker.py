@@ -24,7 +24,7 @@ from .net.transport import Address
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Coroutine
 
     from grpclib.server import Stream
 
@@ -42,10 +42,35 @@ class ConnInfoStream(Protocol):
     """What the broker needs of its stream: grpclib's, of either side."""
 
     async def send_message(self, message: ConnInfo, /) -> None:
-        """Sends one announcement."""
+        """Sends one message."""
 
     async def recv_message(self) -> ConnInfo | None:
-        """The next announcement of the peer, None at the end."""
+        """The next message of the peer, None at the end."""
+
+
+class Way(Protocol):
+    """How the connections of a broker come about."""
+
+    async def serve(self, service_id: int, server: PluginServer) -> None:
+        """Has ``server`` take what the peer dials under ``service_id``; it closes the rest itself.
+
+        Raises:
+            BrokerError: The peer cannot be told.
+            OSError: The system refuses.
+        """
+
+    async def dial(self, service_id: int, seconds: float) -> PluginChannel:
+        """A channel to what the peer serves.
+
+        Raises:
+            BrokerError: It cannot be reached; ``BrokerTimeout`` if not within ``seconds``.
+        """
+
+    def receive(self, info: ConnInfo) -> None:
+        """Takes what the peer says on the broker's stream."""
+
+    def fail(self, error: BrokerError) -> None:
+        """Ends every ``dial`` that waits with ``error``; the peer has nothing more to say."""
 
 
 class GRPCBroker:
@@ -66,15 +91,12 @@ class GRPCBroker:
         logger: logging.Logger,
         explain: Explain | None = None,
     ) -> None:
-        self._open_listener = open_listener
-        self._identity = identity
         self._logger = logger
-        self._explain = explain
         self._ids = itertools.count(1)
         self._tasks = TaskScope("broker", logger)
-        # What the peer announced and nobody has dialled, or the other way round.
-        self._announced: dict[int, asyncio.Future[ConnInfo]] = {}
-        self._diallers: Counter[asyncio.Future[ConnInfo]] = Counter()
+        self._way: Way = _ListenerAnId(
+            self._send, open_listener, identity, self._tasks, explain, logger
+        )
         # Resolves to the stream to the peer; a newer stream replaces an older one.
         self._stream: asyncio.Future[ConnInfoStream] | None = None
         self._sending = asyncio.Lock()
@@ -106,25 +128,10 @@ class GRPCBroker:
         Cancellation is safe: nothing stays open.
         """
         self._check_open()
-        listener = self._open_listener()
         server = PluginServer(servicers, logger=self._logger)
-        try:
-            await server.serve_on(
-                listener, tls=self._identity.server_context if self._identity else None
-            )
-        except BaseException:
-            listener.close()
-            raise
         self._servers = {server, *(other for other in self._servers if not other.is_closed)}
         try:
-            self._check_open()
-            await self._announce(
-                ConnInfo(
-                    service_id=service_id,
-                    network=listener.address.network,
-                    address=listener.address.address,
-                )
-            )
+            await self._way.serve(service_id, server)
             self._check_open()
         except BaseException:
             server.close()
@@ -148,36 +155,7 @@ class GRPCBroker:
         Cancellation is safe: the announcement can be dialled again.
         """
         self._check_open()
-        announced = self._announcement(service_id)
-        self._diallers[announced] += 1
-        try:
-            async with time_limit(timeout):
-                info = await asyncio.shield(announced)
-            self._forget(service_id, announced)
-        except TimeoutError as error:
-            raise BrokerTimeout(
-                f"the peer did not announce broker id {service_id} within {timeout:g} s: it must "
-                "accept the id that it, or this side, sent in a message"
-            ) from error
-        finally:
-            self._diallers[announced] -= 1
-            if not self._diallers[announced]:
-                del self._diallers[announced]
-                if not announced.done():
-                    self._forget(service_id, announced)
-        address = Address(info.network, info.address)
-        try:
-            address.check()
-        except ValueError as error:
-            raise BrokerError(
-                f"the peer announced broker id {service_id} at an unusable address: {error}"
-            ) from error
-        channel = PluginChannel(
-            address,
-            tls=self._identity.client_context if self._identity else None,
-            tasks=self._tasks,
-        )
-        channel.explain = self._explain
+        channel = await self._way.dial(service_id, timeout)
         self._channels.add(channel)
         return channel
 
@@ -196,50 +174,32 @@ class GRPCBroker:
         await self._tasks.aclose()
 
     async def run(self, stream: ConnInfoStream) -> None:
-        """Carries announcements over ``stream`` until the peer ends it."""
+        """Carries messages over ``stream`` until the peer ends it."""
         connected = self._connected()
         if connected.done():
             connected = self._stream = asyncio.get_running_loop().create_future()
         connected.set_result(stream)
         try:
             while (info := await stream.recv_message()) is not None:
-                self._deliver(info)
+                self._way.receive(info)
         finally:
             if self._stream is connected:
                 self._stream = None
+
+    def lose_peer(self) -> None:
+        """Wakes whoever waits for a peer that is gone, unless another has come in its place."""
+        if self._stream is None or not self._stream.done():
+            self._way.fail(BrokerError("the peer ended the broker's stream"))
 
     def fail(self, reason: str) -> None:
         """Refuses all further work, and wakes whoever waits with a ``BrokerError``."""
         if self._closed is None:
             self._closed = reason
-        waiting: list[asyncio.Future[Any]] = [*self._announced.values(), self._connected()]
-        for future in waiting:
-            if not future.done():
-                future.set_exception(BrokerError(reason))
-                # Marked as seen: most of them have nobody waiting.
-                future.exception()
+        error = BrokerError(reason)
+        self._way.fail(error)
+        fail_future(self._connected(), error)
 
-    def _deliver(self, info: ConnInfo) -> None:
-        if len(self._announced) >= _MAX_ANNOUNCED:
-            self._logger.debug("dropped broker id %d: too many are waiting", info.service_id)
-            return
-        announced = self._announcement(info.service_id)
-        if not announced.done():
-            announced.set_result(info)
-            asyncio.get_running_loop().call_later(
-                BROKER_TIMEOUT, self._forget, info.service_id, announced
-            )
-
-    def _announcement(self, service_id: int) -> asyncio.Future[ConnInfo]:
-        if service_id not in self._announced:
-            self._announced[service_id] = asyncio.get_running_loop().create_future()
-        return self._announced[service_id]
-
-    def _forget(self, service_id: int, announced: asyncio.Future[ConnInfo]) -> None:
-        if self._announced.get(service_id) is announced:
-            del self._announced[service_id]
-
-    async def _announce(self, info: ConnInfo) -> None:
+    async def _send(self, info: ConnInfo) -> None:
         try:
             async with time_limit(BROKER_TIMEOUT):
                 stream = await asyncio.shield(self._connected())
@@ -252,7 +212,7 @@ class GRPCBroker:
                 await stream.send_message(info)
         except CALL_ERRORS as error:
             raise BrokerError(
-                f"broker id {info.service_id} could not be announced: {error}"
+                f"the peer cannot be told of broker id {info.service_id}: {error}"
             ) from error
 
     def _connected(self) -> asyncio.Future[ConnInfoStream]:
@@ -265,6 +225,114 @@ class GRPCBroker:
             raise BrokerError(self._closed)
 
 
+class _ListenerAnId:
+    """The way without multiplexing: each id has a listener, whose address is announced."""
+
+    def __init__(
+        self,
+        send: Callable[[ConnInfo], Coroutine[Any, Any, None]],
+        open_listener: Callable[[], Listener],
+        identity: Identity | None,
+        tasks: TaskScope,
+        explain: Explain | None,
+        logger: logging.Logger,
+    ) -> None:
+        self._send = send
+        self._open_listener = open_listener
+        self._identity = identity
+        self._tasks = tasks
+        self._explain = explain
+        self._logger = logger
+        # What the peer announced and nobody has dialled, or the other way round.
+        self._announced: dict[int, asyncio.Future[ConnInfo]] = {}
+        self._diallers: Counter[asyncio.Future[ConnInfo]] = Counter()
+        self._expiries: dict[asyncio.Future[ConnInfo], asyncio.TimerHandle] = {}
+
+    async def serve(self, service_id: int, server: PluginServer) -> None:
+        listener = self._open_listener()
+        try:
+            await server.serve_on(
+                listener, tls=self._identity.server_context if self._identity else None
+            )
+        except BaseException:
+            listener.close()
+            raise
+        network, address = listener.address.network, listener.address.address
+        await self._send(ConnInfo(service_id=service_id, network=network, address=address))
+
+    async def dial(self, service_id: int, seconds: float) -> PluginChannel:
+        info = await self._await_announcement(service_id, seconds)
+        address = Address(info.network, info.address)
+        try:
+            address.check()
+        except ValueError as error:
+            raise BrokerError(
+                f"the peer announced broker id {service_id} at an unusable address: {error}"
+            ) from error
+        tls = self._identity.client_context if self._identity else None
+        channel = PluginChannel(address, tls=tls, tasks=self._tasks)
+        channel.explain = self._explain
+        return channel
+
+    def receive(self, info: ConnInfo) -> None:
+        if len(self._announced) >= _MAX_ANNOUNCED:
+            self._logger.debug("dropped broker id %d: too many are waiting", info.service_id)
+            return
+        announced = self._announcement(info.service_id)
+        if not announced.done():
+            announced.set_result(info)
+            self._expiries[announced] = asyncio.get_running_loop().call_later(
+                BROKER_TIMEOUT, self._forget, info.service_id, announced
+            )
+
+    def fail(self, error: BrokerError) -> None:
+        for expiry in self._expiries.values():
+            expiry.cancel()
+        self._expiries.clear()
+        for announced in self._announced.values():
+            fail_future(announced, error)
+        self._announced.clear()
+
+    async def _await_announcement(self, service_id: int, seconds: float) -> ConnInfo:
+        announced = self._announcement(service_id)
+        self._diallers[announced] += 1
+        try:
+            async with time_limit(seconds):
+                info = await asyncio.shield(announced)
+            self._forget(service_id, announced)
+        except TimeoutError as error:
+            raise BrokerTimeout(
+                f"the peer did not announce broker id {service_id} within {seconds:g} s: it must "
+                "accept the id that it, or this side, sent in a message"
+            ) from error
+        finally:
+            self._diallers[announced] -= 1
+            if not self._diallers[announced]:
+                del self._diallers[announced]
+                if not announced.done():
+                    self._forget(service_id, announced)
+        return info
+
+    def _announcement(self, service_id: int) -> asyncio.Future[ConnInfo]:
+        if service_id not in self._announced:
+            self._announced[service_id] = asyncio.get_running_loop().create_future()
+        return self._announced[service_id]
+
+    def _forget(self, service_id: int, announced: asyncio.Future[ConnInfo]) -> None:
+        if self._announced.get(service_id) is announced:
+            del self._announced[service_id]
+        if expiry := self._expiries.pop(announced, None):
+            expiry.cancel()
+
+
+def fail_future(future: asyncio.Future[Any], error: BrokerError) -> None:
+    """Ends ``future`` with ``error``, whether or not anybody waits for it."""
+    if not future.done():
+        future.set_exception(error)
+        # Marked as seen.
+        future.exception()
+
+
 class GRPCBrokerServicer(grpc_broker_grpc.GRPCBrokerBase):
     """The plugin's end of the broker's stream."""
 
@@ -272,5 +340,8 @@ class GRPCBrokerServicer(grpc_broker_grpc.GRPCBrokerBase):
         self._broker = broker
 
     async def StartStream(self, stream: Stream[ConnInfo, ConnInfo]) -> None:
-        """Runs until the host ends the stream."""
-        await self._broker.run(stream)
+        """Runs until the host ends the stream; another host may open one of its own."""
+        try:
+            await self._broker.run(stream)
+        finally:
+            self._broker.lose_peer()

@@ -40,7 +40,7 @@ from .host.config import ClientConfig
 from .host.diagnose import diagnose, plugin_name
 from .host.process import ProcessRunner, describe_exit
 from .host.stderr import StderrReader, check_forward
-from .host.stdio import drain_stdio
+from .host.stdio import StdioReader
 from .host.stdout import StdoutReader
 from .net.grpc import PluginChannel
 from .net.tasks import TaskScope
@@ -61,6 +61,8 @@ Self = TypeVar("Self", bound="Client")
 
 # Seconds that a process whose stdout or connection broke has to be seen ending.
 _EXIT_GRACE = 0.5
+# Seconds for what the plugin printed last to come, once it was asked to end.
+_LAST_OUTPUT_TIMEOUT = 0.5
 # Seconds between attempts to reach a plugin that wrote its handshake before it listens.
 _RETRY_SECONDS = (0.01, 0.02, 0.05, 0.1)
 
@@ -109,6 +111,7 @@ class Client:
         self._plugins: PluginSet = {}
         self._channel: PluginChannel | None = None
         self._broker: GRPCBroker | None = None
+        self._stdio: StdioReader | None = None
 
     async def start(self) -> None:
         """Starts the plugin, or attaches to it, and makes sure that it answers. Idempotent.
@@ -276,7 +279,13 @@ class Client:
             explain=self._explain_loss,
         )
         self._tasks.spawn(self._run_broker(self._channel, self._broker), "broker")
-        self._tasks.spawn(drain_stdio(self._channel, self._logger), "stdio")
+        self._stdio = StdioReader(
+            self._name,
+            self._logger,
+            stdout=self._config.sync_stdout,
+            stderr=self._config.sync_stderr,
+        )
+        self._tasks.spawn(self._stdio.run(self._channel), "stdio")
         if self._runner is not None:
             self._tasks.spawn(self._watch_exit(self._runner, self._broker), "exit")
         self._logger.info("%s started", self)
@@ -522,6 +531,8 @@ class Client:
             if channel is not None and not self._is_test:
                 if runner is None or not runner.exited.done():
                     await self._ask_to_end(channel)
+                if self._stdio is not None:
+                    await self._stdio.wait_ended(_LAST_OUTPUT_TIMEOUT)
                 channel.close()
             if runner is not None:
                 await self._end_process(runner)
@@ -561,6 +572,7 @@ class Client:
         """Gives back everything that this client holds; its process has ended or is about to."""
         channel, self._channel = self._channel, None
         broker, self._broker = self._broker, None
+        stdio, self._stdio = self._stdio, None
         try:
             if channel is not None:
                 channel.close()
@@ -576,6 +588,8 @@ class Client:
                 shutil.rmtree(self._socket_folder, ignore_errors=True)
                 self._socket_folder = None
             await self._tasks.aclose()
+            if stdio is not None:
+                await stdio.finish()
 
 
 Item = TypeVar("Item")

@@ -84,7 +84,8 @@ class _LastResort:
 
 async def _serve(config: ServeConfig, exits: _LastResort) -> int:
     logger = config.logger or logging.getLogger("pyplugin.plugin")
-    controller = GRPCControllerServicer()
+    stdio = GRPCStdioServicer(logger)
+    controller = GRPCControllerServicer(before_answer=stdio.flush)
     if not config.test_mode:
         _handle_signals(controller.shutdown_event, logger)
     try:
@@ -104,7 +105,8 @@ async def _serve(config: ServeConfig, exits: _LastResort) -> int:
             identity=identity,
             logger=logger,
         )
-        servicers = _servicers(versioned[version], broker, controller)
+        own = [GRPCBrokerServicer(broker), controller, stdio, HealthServicer()]
+        servicers = _servicers(versioned[version], broker, own)
         server = PluginServer(servicers, logger=logger)
         await server.serve_on(listener, tls=identity.server_context if identity else None)
     except BaseException:
@@ -113,11 +115,13 @@ async def _serve(config: ServeConfig, exits: _LastResort) -> int:
     try:
         if not config.test_mode:
             _write_handshake(listener, version, environment, cert)
+            stdio.redirect()
         await controller.shutdown_event.wait()
     except (OSError, ValueError) as error:
         logger.error("cannot tell the host where this plugin listens: %s", error)
         return 1
     finally:
+        await stdio.close()
         server.close()
         await broker.close()
         await server.wait_closed()
@@ -139,15 +143,8 @@ def _automatic_tls(environment: PluginEnvironment) -> tuple[Cert | None, Identit
     return cert, identity
 
 
-def _servicers(
-    plugins: PluginSet, broker: GRPCBroker, controller: GRPCControllerServicer
-) -> list[Any]:
-    servicers: list[Any] = [
-        GRPCBrokerServicer(broker),
-        controller,
-        GRPCStdioServicer(),
-        HealthServicer(),
-    ]
+def _servicers(plugins: PluginSet, broker: GRPCBroker, own: list[Any]) -> list[Any]:
+    servicers = list(own)
     for name, plugin in plugins.items():
         if not isinstance(plugin, Plugin):
             raise TypeError(

@@ -12,3 +12,5 @@ pub mod lines;
 pub mod pump;
 #[cfg(feature = "python")]
 mod py;
+#[cfg(unix)]
+pub mod stdio;

@@ -91,6 +91,10 @@ class ClientConfig:
             is set, and else everything.
         log_sink: Called in the event loop with each batch of log lines, in place of ``logging``.
         log_forward: Where log lines are written to, in place of ``logging``.
+        sync_stdout: Gets what the plugin's own code prints to stdout after the handshake. Its
+            ``write``, and ``flush`` where it has one, run in a thread of their own. None drops it.
+        sync_stderr: Gets what the plugin's own code prints to stderr, likewise. A plugin's log is
+            no part of it.
 
     Raises:
         ValueError: ``log_level`` is none, ``plugin_log_buffer_size`` is too small, or both
@@ -117,6 +121,8 @@ class ClientConfig:
     log_level: str | None = field(default=None, kw_only=True)
     log_sink: Callable[[LogBatch], object] | None = field(default=None, kw_only=True)
     log_forward: LogForward | None = field(default=None, kw_only=True)
+    sync_stdout: BinaryIO | None = field(default=None, kw_only=True)
+    sync_stderr: BinaryIO | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.log_level is not None and self.log_level not in LEVELS:

@@ -559,6 +559,13 @@ class PluginServer(grpclib.server.Server):
         event.method_func = handle_and_report
 
 
+async def send_encoded(stream: grpclib.server.Stream[Any, Any], messages: bytes) -> None:
+    """Sends messages of a server stream that are encoded, each with its head, already."""
+    if not stream._send_initial_metadata_done:
+        await stream.send_initial_metadata()
+    await stream._stream.send_data(messages)
+
+
 def _status_message(error: Exception) -> str:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     text = text[:_MAX_STATUS_MESSAGE_CHARACTERS]

@@ -9,6 +9,8 @@ mod handshake;
 mod lines;
 mod pump;
 mod records;
+#[cfg(unix)]
+mod stdio;
 mod stock;
 
 /// The Rust core of pyplugin.
@@ -24,6 +26,9 @@ mod _rust {
     use super::lines::parse_log_line;
     #[pymodule_export]
     use super::pump::{LogQueue, LogReader, LogSource, LogTarget};
+    #[cfg(unix)]
+    #[pymodule_export]
+    use super::stdio::OutputPump;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
