@@ -27,6 +27,19 @@ def run(example: str, *arguments: str, variables: dict[str, str], cwd: Path | No
     return result.stdout
 
 
+def failure(example: str, *arguments: str, cwd: Path) -> str:
+    """What ``example``, which must fail, prints to its stderr."""
+    result = subprocess.run(
+        [sys.executable, str(EXAMPLES / example), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1, result.stdout
+    return result.stderr
+
+
 @pytest.mark.parametrize(("variables", "words"), [({}, "insecure"), ({"AUTO_MTLS": "1"}, "TLS")])
 def test_greeter(variables: dict[str, str], words: str) -> None:
     out = run("greeter/host.py", "ada", variables=variables)
@@ -41,6 +54,62 @@ def test_kv(variables: dict[str, str], tmp_path: Path) -> None:
     out = run("kv/host.py", "get", "hello", cwd=tmp_path, variables=variables)
     assert out == "world\n\nWritten from the Python plugin\n"
     assert (tmp_path / "kv_hello").exists()
+
+
+@pytest.mark.parametrize("variables", [{}, {"AUTO_MTLS": "1"}], ids=["plain", "mtls"])
+def test_bidirectional(variables: dict[str, str], tmp_path: Path) -> None:
+    for number in "5", "-2":
+        run("bidirectional/host.py", "put", "k", number, cwd=tmp_path, variables=variables)
+    assert run("bidirectional/host.py", "get", "k", cwd=tmp_path, variables=variables) == "3\n"
+    assert (tmp_path / "kv_k").read_text() == '{"Value":3}'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["get", "none"], "no counter under 'none'"),
+        (["get", "../k"], "a key may not hold '/' or NUL"),
+        (["put", "damaged", "1"], "kv_damaged holds no counter"),
+        # The host refuses, and the plugin hands its refusal on.
+        (["put", "most", "1"], f"{2**63} does not fit into 64 bits"),
+    ],
+)
+def test_bidirectional_fails(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "kv_damaged").write_text("[]")
+    (tmp_path / "kv_most").write_text(most := f'{{"Value":{2**63 - 1}}}')
+    assert failure("bidirectional/host.py", *arguments, cwd=tmp_path) == f"Error: {message}\n"
+    assert (tmp_path / "kv_most").read_text() == most
+
+
+STREAMED = """\
+  Write: 41 bytes in chunks of 10
+  Read: b'to be, or '
+  Read: b'not to be,'
+  Read: b' that is t'
+  Read: b'he questio'
+  Read: b'n'
+"""
+
+
+@pytest.mark.parametrize("variables", [{}, {"AUTO_MTLS": "1"}], ids=["plain", "mtls"])
+def test_streaming(variables: dict[str, str], tmp_path: Path) -> None:
+    out = run("streaming/host.py", "file", cwd=tmp_path, variables=variables)
+    assert out == STREAMED + "  Search: 'be' at 3, 17\n  Search: 'question' at 33\n"
+    assert (tmp_path / "file").read_text() == "to be, or not to be, that is the question"
+    out = run("streaming/host.py", "file", "not", "knot", cwd=tmp_path, variables=variables)
+    assert out == STREAMED + "  Search: 'not' at 10\n  Search: 'knot' at no place\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none/file"], "[Errno 2] No such file or directory: 'none/file'"),
+        (["."], "[Errno 21] Is a directory: '.'"),
+        (["file", ""], "an empty word is everywhere"),
+    ],
+)
+def test_streaming_fails(arguments: list[str], message: str, tmp_path: Path) -> None:
+    assert failure("streaming/host.py", *arguments, cwd=tmp_path) == f"Error: {message}\n"
 
 
 @pytest.fixture
