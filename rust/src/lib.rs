@@ -12,3 +12,4 @@ pub mod lines;
 pub mod pump;
 #[cfg(feature = "python")]
 mod py;
+pub mod yamux;
