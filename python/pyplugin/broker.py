@@ -1,8 +1,7 @@
 """The broker: further gRPC connections between host and plugin, in both directions.
 
-Without multiplexing (go-plugin ``grpc_broker.go``) whoever serves an id opens a listener of its own
-and announces the address as ``ConnInfo`` on one stream that both sides keep open; whoever dials the
-id waits for that announcement. Ids travel in messages of the application.
+Ids travel in messages of the application; what makes a connection of one is said on a stream that
+both sides keep open (go-plugin ``grpc_broker.go``). There are two ways of that, see ``ways``.
 """
 
 from __future__ import annotations
@@ -10,32 +9,30 @@ from __future__ import annotations
 import asyncio
 import itertools
 import weakref
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._compat import timeout as time_limit
 from ._generated import grpc_broker_grpc
-from ._generated.grpc_broker_pb2 import ConnInfo
 from .constants import BROKER_TIMEOUT
 from .errors import BrokerError, BrokerTimeout
-from .net.grpc import CALL_ERRORS, PluginChannel, PluginServer
+from .net.grpc import CALL_ERRORS, PluginServer
 from .net.tasks import TaskScope
-from .net.transport import Address
+from .ways import Knocks, ListenerAnId, Means, fail_future
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Collection, Coroutine
+    from collections.abc import Callable, Collection
 
     from grpclib.server import Stream
 
+    from ._generated.grpc_broker_pb2 import ConnInfo
     from .mtls import Identity
-    from .net.grpc import Explain
+    from .net.grpc import Explain, PluginChannel
+    from .net.mux import MuxConnection
     from .net.transport import Listener
+    from .ways import Way
 
 __all__ = ["GRPCBroker"]
-
-# How many announcements may wait to be dialled: a peer could send them without end.
-_MAX_ANNOUNCED = 10_000
 
 
 class ConnInfoStream(Protocol):
@@ -48,37 +45,13 @@ class ConnInfoStream(Protocol):
         """The next message of the peer, None at the end."""
 
 
-class Way(Protocol):
-    """How the connections of a broker come about."""
-
-    async def serve(self, service_id: int, server: PluginServer) -> None:
-        """Has ``server`` take what the peer dials under ``service_id``; it closes the rest itself.
-
-        Raises:
-            BrokerError: The peer cannot be told.
-            OSError: The system refuses.
-        """
-
-    async def dial(self, service_id: int, seconds: float) -> PluginChannel:
-        """A channel to what the peer serves.
-
-        Raises:
-            BrokerError: It cannot be reached; ``BrokerTimeout`` if not within ``seconds``.
-        """
-
-    def receive(self, info: ConnInfo) -> None:
-        """Takes what the peer says on the broker's stream."""
-
-    def fail(self, error: BrokerError) -> None:
-        """Ends every ``dial`` that waits with ``error``; the peer has nothing more to say."""
-
-
 class GRPCBroker:
     """Opens and accepts sub-channels. ``Plugin`` methods and ``Client.broker`` hand it out.
 
     Args:
         open_listener: Makes the listener of one accepted id.
         identity: TLS of the main connection, which secures the sub-channels too; None without TLS.
+        mux: The one connection that carries everything; None without multiplexing.
         logger: Where exceptions of handlers are logged.
         explain: Finds out why a connection is gone, as in ``PluginChannel``.
     """
@@ -90,13 +63,13 @@ class GRPCBroker:
         identity: Identity | None,
         logger: logging.Logger,
         explain: Explain | None = None,
+        mux: MuxConnection | None = None,
     ) -> None:
         self._logger = logger
         self._ids = itertools.count(1)
         self._tasks = TaskScope("broker", logger)
-        self._way: Way = _ListenerAnId(
-            self._send, open_listener, identity, self._tasks, explain, logger
-        )
+        means = Means(self._send, identity, self._tasks, explain, logger)
+        self._way: Way = Knocks(means, mux) if mux else ListenerAnId(means, open_listener)
         # Resolves to the stream to the peer; a newer stream replaces an older one.
         self._stream: asyncio.Future[ConnInfoStream] | None = None
         self._sending = asyncio.Lock()
@@ -223,114 +196,6 @@ class GRPCBroker:
     def _check_open(self) -> None:
         if self._closed is not None:
             raise BrokerError(self._closed)
-
-
-class _ListenerAnId:
-    """The way without multiplexing: each id has a listener, whose address is announced."""
-
-    def __init__(
-        self,
-        send: Callable[[ConnInfo], Coroutine[Any, Any, None]],
-        open_listener: Callable[[], Listener],
-        identity: Identity | None,
-        tasks: TaskScope,
-        explain: Explain | None,
-        logger: logging.Logger,
-    ) -> None:
-        self._send = send
-        self._open_listener = open_listener
-        self._identity = identity
-        self._tasks = tasks
-        self._explain = explain
-        self._logger = logger
-        # What the peer announced and nobody has dialled, or the other way round.
-        self._announced: dict[int, asyncio.Future[ConnInfo]] = {}
-        self._diallers: Counter[asyncio.Future[ConnInfo]] = Counter()
-        self._expiries: dict[asyncio.Future[ConnInfo], asyncio.TimerHandle] = {}
-
-    async def serve(self, service_id: int, server: PluginServer) -> None:
-        listener = self._open_listener()
-        try:
-            await server.serve_on(
-                listener, tls=self._identity.server_context if self._identity else None
-            )
-        except BaseException:
-            listener.close()
-            raise
-        network, address = listener.address.network, listener.address.address
-        await self._send(ConnInfo(service_id=service_id, network=network, address=address))
-
-    async def dial(self, service_id: int, seconds: float) -> PluginChannel:
-        info = await self._await_announcement(service_id, seconds)
-        address = Address(info.network, info.address)
-        try:
-            address.check()
-        except ValueError as error:
-            raise BrokerError(
-                f"the peer announced broker id {service_id} at an unusable address: {error}"
-            ) from error
-        tls = self._identity.client_context if self._identity else None
-        channel = PluginChannel(address, tls=tls, tasks=self._tasks)
-        channel.explain = self._explain
-        return channel
-
-    def receive(self, info: ConnInfo) -> None:
-        if len(self._announced) >= _MAX_ANNOUNCED:
-            self._logger.debug("dropped broker id %d: too many are waiting", info.service_id)
-            return
-        announced = self._announcement(info.service_id)
-        if not announced.done():
-            announced.set_result(info)
-            self._expiries[announced] = asyncio.get_running_loop().call_later(
-                BROKER_TIMEOUT, self._forget, info.service_id, announced
-            )
-
-    def fail(self, error: BrokerError) -> None:
-        for expiry in self._expiries.values():
-            expiry.cancel()
-        self._expiries.clear()
-        for announced in self._announced.values():
-            fail_future(announced, error)
-        self._announced.clear()
-
-    async def _await_announcement(self, service_id: int, seconds: float) -> ConnInfo:
-        announced = self._announcement(service_id)
-        self._diallers[announced] += 1
-        try:
-            async with time_limit(seconds):
-                info = await asyncio.shield(announced)
-            self._forget(service_id, announced)
-        except TimeoutError as error:
-            raise BrokerTimeout(
-                f"the peer did not announce broker id {service_id} within {seconds:g} s: it must "
-                "accept the id that it, or this side, sent in a message"
-            ) from error
-        finally:
-            self._diallers[announced] -= 1
-            if not self._diallers[announced]:
-                del self._diallers[announced]
-                if not announced.done():
-                    self._forget(service_id, announced)
-        return info
-
-    def _announcement(self, service_id: int) -> asyncio.Future[ConnInfo]:
-        if service_id not in self._announced:
-            self._announced[service_id] = asyncio.get_running_loop().create_future()
-        return self._announced[service_id]
-
-    def _forget(self, service_id: int, announced: asyncio.Future[ConnInfo]) -> None:
-        if self._announced.get(service_id) is announced:
-            del self._announced[service_id]
-        if expiry := self._expiries.pop(announced, None):
-            expiry.cancel()
-
-
-def fail_future(future: asyncio.Future[Any], error: BrokerError) -> None:
-    """Ends ``future`` with ``error``, whether or not anybody waits for it."""
-    if not future.done():
-        future.set_exception(error)
-        # Marked as seen.
-        future.exception()
 
 
 class GRPCBrokerServicer(grpc_broker_grpc.GRPCBrokerBase):

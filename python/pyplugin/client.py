@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grpclib.const import Status
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from .mtls import Cert, Identity
     from .net.grpc import ErrorFactory
+    from .net.mux import MuxConnection, MuxStream
     from .plugin import PluginSet
 
 __all__ = ["Client", "ClientConfig"]
@@ -112,6 +114,8 @@ class Client:
         self._channel: PluginChannel | None = None
         self._broker: GRPCBroker | None = None
         self._stdio: StdioReader | None = None
+        # The one connection, where it is multiplexed.
+        self._mux: MuxConnection | None = None
 
     async def start(self) -> None:
         """Starts the plugin, or attaches to it, and makes sure that it answers. Idempotent.
@@ -265,8 +269,13 @@ class Client:
             address.check()
         except ValueError as error:
             raise HandshakeError(f"its handshake names no usable address: {error}") from error
+        if self._config.grpc_broker_multiplex and not self._handshake.multiplex_supported:
+            raise HandshakeError(
+                "its handshake does not offer the multiplexing that this host asked for: update "
+                "the plugin's go-plugin or pyplugin, or set grpc_broker_multiplex=False"
+            )
         self._channel = PluginChannel(
-            address,
+            partial(self._open_stream, address) if self._config.grpc_broker_multiplex else address,
             tls=self._identity.client_context if self._identity else None,
             tasks=self._tasks,
         )
@@ -277,6 +286,7 @@ class Client:
             identity=self._identity,
             logger=self._logger,
             explain=self._explain_loss,
+            mux=self._mux,
         )
         self._tasks.spawn(self._run_broker(self._channel, self._broker), "broker")
         self._stdio = StdioReader(
@@ -289,6 +299,14 @@ class Client:
         if self._runner is not None:
             self._tasks.spawn(self._watch_exit(self._runner, self._broker), "exit")
         self._logger.info("%s started", self)
+
+    async def _open_stream(self, address: Address) -> MuxStream:
+        """A stream of the one connection, which is made for the first."""
+        if self._mux is None:
+            from .net.mux import connect
+
+            self._mux = await connect(address, self._logger)
+        return self._mux.open_stream()
 
     def _spawn(self) -> Cert | None:
         config = self._config
@@ -311,6 +329,7 @@ class Client:
             ports=(config.min_port, config.max_port),
             socket_dir=self._socket_folder,
             client_cert_pem=cert.cert_pem if cert else None,
+            multiplex=config.grpc_broker_multiplex,
         )
         self._runner = ProcessRunner(config.cmd, env=environment, cwd=config.cwd)
         self._stdout = StdoutReader(self._runner.stdout)
@@ -573,6 +592,7 @@ class Client:
         channel, self._channel = self._channel, None
         broker, self._broker = self._broker, None
         stdio, self._stdio = self._stdio, None
+        mux, self._mux = self._mux, None
         try:
             if channel is not None:
                 channel.close()
@@ -582,6 +602,8 @@ class Client:
                 await asyncio.shield(self._runner.exited)
             if channel is not None:
                 await channel.wait_closed()
+            if mux is not None:
+                await mux.aclose()
         finally:
             await self._finish_pipes()
             if self._socket_folder is not None:

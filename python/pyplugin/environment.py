@@ -18,6 +18,7 @@ from .constants import (
     ENV_UNIX_SOCKET_DIR,
     ENV_UNIX_SOCKET_GROUP,
 )
+from .handshake import parse_bool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,6 +42,7 @@ def host_environment(
     ports: tuple[int, int],
     socket_dir: str | None,
     client_cert_pem: bytes | None,
+    multiplex: bool = False,
 ) -> dict[str, str]:
     """The environment of a plugin's process.
 
@@ -53,6 +55,7 @@ def host_environment(
         socket_dir: Folder for the plugin's unix sockets; None leaves it to the plugin. What
             the user says in ``extra`` wins.
         client_cert_pem: The host's certificate under AutoMTLS, else None.
+        multiplex: The host wants one multiplexed connection.
     """
     environment = {
         name: value for name, value in inherited.items() if name not in _OF_ONE_CONNECTION
@@ -63,6 +66,8 @@ def host_environment(
     environment[handshake.magic_cookie_key] = handshake.magic_cookie_value
     environment[ENV_PROTOCOL_VERSIONS] = ",".join(map(str, sorted(versions)))
     environment[ENV_MIN_PORT], environment[ENV_MAX_PORT] = map(str, ports)
+    if multiplex:
+        environment[ENV_MULTIPLEX_GRPC] = "true"
     if client_cert_pem is not None:
         environment[ENV_CLIENT_CERT] = client_cert_pem.decode("ascii")
     return environment
@@ -91,6 +96,11 @@ class PluginEnvironment:
     socket_dir: str | None = None
     socket_group: str | None = None
     multiplex: str | None = None
+
+    @property
+    def wants_multiplex(self) -> bool:
+        """Whether the host wants one multiplexed connection (``strconv.ParseBool``)."""
+        return self.multiplex is not None and parse_bool(self.multiplex) is True
 
     @classmethod
     def from_mapping(cls, environment: Mapping[str, str]) -> PluginEnvironment:

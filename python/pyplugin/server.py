@@ -18,6 +18,7 @@ from .environment import PluginEnvironment
 from .errors import TLSError
 from .handshake import format_line, negotiate_version
 from .net.grpc import PluginServer
+from .net.tasks import TaskScope
 from .net.transport import open_listener
 from .plugin import Plugin, as_versioned
 from .serving.config import ServeConfig
@@ -28,6 +29,7 @@ from .serving.stdio import GRPCStdioServicer
 
 if TYPE_CHECKING:
     from .mtls import Cert, Identity
+    from .net.mux import MuxConnection
     from .net.transport import Listener
     from .plugin import PluginSet
 
@@ -84,6 +86,7 @@ class _LastResort:
 
 async def _serve(config: ServeConfig, exits: _LastResort) -> int:
     logger = config.logger or logging.getLogger("pyplugin.plugin")
+    tasks = TaskScope("serve", logger)
     stdio = GRPCStdioServicer(logger)
     controller = GRPCControllerServicer(before_answer=stdio.flush)
     if not config.test_mode:
@@ -100,15 +103,28 @@ async def _serve(config: ServeConfig, exits: _LastResort) -> int:
             logger.warning("the host listed a protocol version that is no integer: %r", text)
         versioned = as_versioned(config.plugins, config.handshake_config.protocol_version)
         version = negotiate_version(versioned, environment.versions)
+        mux = None
+        if environment.wants_multiplex:
+            from .net.mux import MuxConnection
+
+            mux = MuxConnection(
+                is_host=False, on_stream=lambda stream: server.accept(stream), logger=logger
+            )
         broker = GRPCBroker(
             open_listener=lambda: open_listener(environment, force_tcp=config.force_tcp),
             identity=identity,
             logger=logger,
+            mux=mux,
         )
         own = [GRPCBrokerServicer(broker), controller, stdio, HealthServicer()]
         servicers = _servicers(versioned[version], broker, own)
         server = PluginServer(servicers, logger=logger)
-        await server.serve_on(listener, tls=identity.server_context if identity else None)
+        tls = identity.server_context if identity else None
+        if mux is None:
+            await server.serve_on(listener, tls=tls)
+        else:
+            server.serve_streams(tls=tls, on_close=listener.close)
+            tasks.spawn(_serve_mux(listener, mux, controller.shutdown_event), "mux")
     except BaseException:
         listener.close()
         raise
@@ -125,8 +141,20 @@ async def _serve(config: ServeConfig, exits: _LastResort) -> int:
         server.close()
         await broker.close()
         await server.wait_closed()
+        await tasks.aclose()
+        if mux is not None:
+            await mux.aclose()
         exits.start()
     return 0
+
+
+async def _serve_mux(listener: Listener, mux: MuxConnection, shutdown: asyncio.Event) -> None:
+    """Takes the host's one connection. Without it nobody can reach this plugin any more."""
+    from .net.mux import accept
+
+    await accept(listener, mux)
+    await asyncio.shield(mux.lost)
+    shutdown.set()
 
 
 def _automatic_tls(environment: PluginEnvironment) -> tuple[Cert | None, Identity | None]:
@@ -168,7 +196,7 @@ def _write_handshake(
         address=listener.address.address,
         server_cert=server_cert,
         # Hosts that did not ask read at most six parts.
-        multiplex_supported=None if environment.multiplex is None else False,
+        multiplex_supported=None if environment.multiplex is None else True,
     )
     # Past Python's buffer: what the program printed into it before must not come first.
     data = os.fsencode(line + "\n")

@@ -14,3 +14,4 @@ pub mod pump;
 mod py;
 #[cfg(unix)]
 pub mod stdio;
+pub mod yamux;

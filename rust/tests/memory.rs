@@ -1,4 +1,4 @@
-//! What waits for a loop takes hardly more memory than it is said to take.
+//! What waits for a loop takes hardly more memory than it is said to take, and an idle stream little.
 
 #![cfg(unix)]
 #![allow(
@@ -13,10 +13,12 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{Write, pipe};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use pyplugin_rust::hclog::Level;
 use pyplugin_rust::hclog::batch::LogStream;
 use pyplugin_rust::pump::{Progress, Queue, READ_BYTES, Sink, Source};
+use pyplugin_rust::yamux::{ACK, Config, Header, Kind, SYN, Session, Side};
 
 struct Counting;
 
@@ -69,5 +71,46 @@ fn a_batch_takes_as_much_as_it_says() {
         let taken = before.wrapping_sub(TAKEN.get());
         // A vector that grows may be twice as large as what is in it.
         assert!(taken <= 2 * said + 1024, "{taken} bytes, said to be {said}, from {least:?} up");
+    }
+}
+
+#[test]
+fn an_idle_stream_takes_no_more_than_128_bytes() {
+    let now = Duration::ZERO;
+    for side in [Side::Client, Side::Server] {
+        let before = TAKEN.get();
+        let mut session = Session::<Vec<u8>>::new(side, Config::default(), now);
+        let headers = [
+            Header { kind: Kind::WindowUpdate, flags: SYN, stream: 0, length: 0 },
+            Header { kind: Kind::Data, flags: ACK, stream: 0, length: 1 },
+        ];
+        let mut most = 0;
+        // Right after the table of streams has grown it is at its emptiest.
+        for count in 1..=20_000_u32 {
+            let id = match side {
+                Side::Client => session.open(now).unwrap(),
+                Side::Server => count * 2 - 1,
+            };
+            if let Some(transmit) = session.poll_transmit(100, now) {
+                transmit.write(|_| {});
+            }
+            for header in headers.into_iter().skip(usize::from(side == Side::Client)) {
+                let mut bytes = Header { stream: id, ..header }.encode().to_vec();
+                let payload = usize::from(header.kind == Kind::Data);
+                bytes.resize(bytes.len() + payload, 0);
+                let mut chunk = bytes.as_slice();
+                while session.receive(&mut chunk, now).unwrap().is_some() {}
+            }
+            session.send(id, vec![0; 100]).unwrap();
+            while let Some(transmit) = session.poll_transmit(1000, now) {
+                transmit.write(|_| {});
+            }
+            session.consume(id, 1).unwrap();
+            if count >= 1000 {
+                most = most.max(TAKEN.get().wrapping_sub(before) / count as usize);
+            }
+        }
+        assert_eq!(session.stream_count(), 20_000);
+        assert!(most <= 128, "{side:?}: {most} bytes");
     }
 }

@@ -95,6 +95,8 @@ class ClientConfig:
             ``write``, and ``flush`` where it has one, run in a thread of their own. None drops it.
         sync_stderr: Gets what the plugin's own code prints to stderr, likewise. A plugin's log is
             no part of it.
+        grpc_broker_multiplex: One connection carries everything, the broker's too. A plugin that
+            cannot do that fails the start. Not with ``reattach``, as in Go.
 
     Raises:
         ValueError: ``log_level`` is none, ``plugin_log_buffer_size`` is too small, or both
@@ -123,6 +125,7 @@ class ClientConfig:
     log_forward: LogForward | None = field(default=None, kw_only=True)
     sync_stdout: BinaryIO | None = field(default=None, kw_only=True)
     sync_stderr: BinaryIO | None = field(default=None, kw_only=True)
+    grpc_broker_multiplex: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.log_level is not None and self.log_level not in LEVELS:
@@ -131,6 +134,11 @@ class ClientConfig:
             raise ValueError(
                 f"`plugin_log_buffer_size` is {self.plugin_log_buffer_size}; "
                 f"it must be at least {MIN_LOG_LINE_BYTES} bytes"
+            )
+        if self.grpc_broker_multiplex and self.reattach is not None:
+            raise ValueError(
+                "`grpc_broker_multiplex` cannot be used with `reattach`: a plugin accepts one "
+                "multiplexed connection in its life"
             )
         if self.log_sink is not None and self.log_forward is not None:
             raise ValueError("only one of `log_sink` and `log_forward` can be set")

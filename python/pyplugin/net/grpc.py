@@ -13,6 +13,7 @@ What differs from stock grpclib, in channels and servers made here only:
 * An unknown method is ``UNIMPLEMENTED``, to clients of any kind.
 * A handler's exception becomes status ``UNKNOWN`` with the exception's text, and one log record.
 * Closing a server or a channel closes its connections, and can be awaited.
+* Both run over the streams of a multiplexed connection as well, TLS inside them.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from hpack import Encoder
 
 from .._compat import timeout
 from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
+from ..errors import BrokerError, MuxError
+from .transport import Address
 
 if TYPE_CHECKING:
     import logging
@@ -49,9 +52,12 @@ if TYPE_CHECKING:
     from h2.events import Event, StreamReset
     from hyperframe.frame import Frame, GoAwayFrame
 
+    from .mux import MuxStream
     from .tasks import TaskScope
-    from .transport import Address, Listener
+    from .tls import TLSTransport
+    from .transport import Listener
 
+    Open = Callable[[], Coroutine[Any, Any, MuxStream]]
     ErrorFactory = Callable[[], GRPCError]
     Explain = Callable[[str], Coroutine[Any, Any, ErrorFactory]]
 
@@ -353,7 +359,12 @@ class _ServerHandler(grpclib.server.Handler):
 
 
 class PluginChannel(grpclib.client.Channel):
-    """A grpclib channel to one address, with this module's behaviour.
+    """A grpclib channel with this module's behaviour.
+
+    Args:
+        target: The address to connect to, or what opens a stream of a multiplexed connection.
+        tls: Secures the connection; None leaves it in the clear.
+        tasks: Owns what finds out why a connection is gone.
 
     Attributes:
         explain: Finds out, given a short reason, why the connection is gone; returns what makes the
@@ -361,11 +372,16 @@ class PluginChannel(grpclib.client.Channel):
         live: The newest connection, lost or not.
     """
 
-    def __init__(self, address: Address, *, tls: ssl.SSLContext | None, tasks: TaskScope) -> None:
-        if address.network == NETWORK_UNIX:
-            super().__init__(path=address.address, ssl=tls, config=_CONFIGURATION)
+    def __init__(
+        self, target: Address | Open, *, tls: ssl.SSLContext | None, tasks: TaskScope
+    ) -> None:
+        self._open = None if isinstance(target, Address) else target
+        if not isinstance(target, Address):
+            super().__init__(ssl=tls, config=_CONFIGURATION)
+        elif target.network == NETWORK_UNIX:
+            super().__init__(path=target.address, ssl=tls, config=_CONFIGURATION)
         else:
-            host, port = address.host_and_port()
+            host, port = target.host_and_port()
             super().__init__(host, port, ssl=tls, config=_CONFIGURATION)
         self.explain: Explain | None = None
         self._tasks = tasks
@@ -429,8 +445,11 @@ class PluginChannel(grpclib.client.Channel):
         if self._is_closed:
             raise GRPCError(Status.UNAVAILABLE, "the client of this plugin was closed")
         try:
-            protocol = await super()._create_connection()
-        except (OSError, ValueError) as error:
+            if self._open is None:
+                protocol = await super()._create_connection()
+            else:
+                protocol = await self._connect_stream(await self._open())
+        except (OSError, ValueError, BrokerError, MuxError) as error:
             # ValueError: a host name that cannot be looked up.
             reason = f"cannot connect: {error}"
             if self.explain is None:
@@ -441,10 +460,41 @@ class PluginChannel(grpclib.client.Channel):
             raise self._unavailable("")()
         return protocol
 
+    async def _connect_stream(self, stream: MuxStream) -> grpclib.protocol.H2Protocol:
+        protocol = self._protocol_factory()
+        if self._ssl is None:
+            stream.start(protocol)
+            return protocol
+        from .tls import TLSTransport
+
+        try:
+            secured = TLSTransport(
+                protocol,
+                self._ssl,
+                server_hostname=TLS_SERVER_NAME,
+                handshake_timeout=_TLS_HANDSHAKE_TIMEOUT,
+            )
+            stream.start(secured)
+            await secured.ready
+        except BaseException:
+            stream.abort()
+            raise
+        return protocol
+
     def _unavailable(self, reason: str) -> ErrorFactory:
         if self._is_closed:
             reason = "the client of this plugin was closed"
         return lambda: GRPCError(Status.UNAVAILABLE, reason)
+
+
+class _NoListener:
+    """What stands for asyncio's server where streams are the connections."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    async def wait_closed(self) -> None:
+        """There is nothing to wait for."""
 
 
 class _Methods(dict[str, Handler]):
@@ -480,6 +530,8 @@ class PluginServer(grpclib.server.Server):
         self._mapping = _Methods(self._mapping)
         self._logger = logger
         self._connections: set[_Protocol] = set()
+        self._securing: set[TLSTransport] = set()
+        self._on_close: Callable[[], object] = lambda: None
         grpclib.events.listen(self, grpclib.events.RecvRequest, self._on_request)
 
     async def serve_on(self, listener: Listener, *, tls: ssl.SSLContext | None) -> None:
@@ -495,13 +547,40 @@ class PluginServer(grpclib.server.Server):
             ssl_handshake_timeout=_TLS_HANDSHAKE_TIMEOUT if tls else None,
         )
         self._server_closed_fut = self._loop.create_future()
-        self._listener = listener
+        self._on_close = listener.close
+
+    def serve_streams(self, *, tls: ssl.SSLContext | None, on_close: Callable[[], object]) -> None:
+        """Serves what is handed to ``accept()``; calls ``on_close`` at ``close()``."""
+        self._server = cast("asyncio.AbstractServer", _NoListener())
+        self._server_closed_fut = self._loop.create_future()
+        self._tls = tls
+        self._on_close = on_close
+
+    def accept(self, stream: MuxStream) -> None:
+        """Serves one more connection, a stream."""
+        if self.is_closed:
+            stream.abort()
+            return
+        protocol = self._protocol_factory()
+        if self._tls is None:
+            stream.start(protocol)
+            return
+        from .tls import TLSTransport
+
+        secured = TLSTransport(
+            protocol, self._tls, server_hostname=None, handshake_timeout=_TLS_HANDSHAKE_TIMEOUT
+        )
+        self._securing.add(secured)
+        secured.ready.add_done_callback(lambda _: self._securing.discard(secured))
+        stream.start(secured)
 
     def close(self) -> None:
         """Stops listening, removes the socket's file and cancels the handlers."""
         self.is_closed = True
         super().close()
-        self._listener.close()
+        self._on_close()
+        for secured in list(self._securing):
+            secured.abort()
 
     async def wait_closed(self) -> None:
         """Waits, after ``close()``, for handlers to end and connections to close.

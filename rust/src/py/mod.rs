@@ -12,6 +12,7 @@ mod records;
 #[cfg(unix)]
 mod stdio;
 mod stock;
+mod yamux;
 
 /// The Rust core of pyplugin.
 #[pyo3::pymodule(gil_used = false)]
@@ -29,6 +30,8 @@ mod _rust {
     #[cfg(unix)]
     #[pymodule_export]
     use super::stdio::OutputPump;
+    #[pymodule_export]
+    use super::yamux::MuxSession;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
