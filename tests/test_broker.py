@@ -249,9 +249,9 @@ runpy.run_path({PLUGIN[1]!r}, run_name="__main__")
 async def test_announced_addresses_are_checked() -> None:
     code = f"""
 import runpy
-from pyplugin import broker
-real = broker.ConnInfo
-broker.ConnInfo = lambda **fields: real(service_id=fields["service_id"], network="udp")
+from pyplugin import ways
+real = ways.ConnInfo
+ways.ConnInfo = lambda **fields: real(service_id=fields["service_id"], network="udp")
 runpy.run_path({PLUGIN[1]!r}, run_name="__main__")
 """
     async with client([sys.executable, "-c", code]) as plugin:

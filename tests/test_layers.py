@@ -13,7 +13,7 @@ LAYERS = [
     {"errors", "_compat", "_rust", "_generated", "constants"},
     {"handshake", "cookie", "environment", "mtls", "logging_bridge"},
     {"net"},
-    {"plugin", "reattach", "broker"},
+    {"plugin", "reattach", "broker", "ways"},
     {"host", "serving", "controller"},
     {"client", "server"},
     {"testing"},

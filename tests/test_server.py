@@ -155,7 +155,7 @@ async def test_a_tcp_port_is_in_the_hosts_range() -> None:
     assert all(21370 <= port <= 21390 for port in ports)
 
 
-@pytest.mark.parametrize(("asked", "seventh"), [(None, None), ("true", "false"), ("0", "false")])
+@pytest.mark.parametrize(("asked", "seventh"), [(None, None), ("true", "true"), ("0", "true")])
 async def test_the_seventh_part_is_for_hosts_that_ask(
     asked: str | None, seventh: str | None
 ) -> None:
