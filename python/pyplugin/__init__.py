@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AppProtocolMismatch,
         BrokerError,
         BrokerTimeout,
+        ChecksumMismatch,
         CoreProtocolMismatch,
         HandshakeError,
         MagicCookieMismatch,
@@ -32,13 +33,18 @@ if TYPE_CHECKING:
         PluginNotExecutable,
         PluginNotFound,
         ProcessExitedError,
+        ProcessNotFound,
         PyPluginError,
+        ReattachError,
         StartTimeout,
         TLSError,
         UnsupportedProtocol,
     )
     from .handshake import HandshakeConfig, HandshakeLine
-    from .host.config import ClientConfig, LogForward
+    from .host.config import ClientConfig, LogForward, UnixSocketConfig
+    from .host.discover import discover
+    from .host.managed import cleanup_clients
+    from .host.secure import SecureConfig
     from .logging_bridge import PluginLogRecord
     from .plugin import Plugin, PluginSet, VersionedPlugins
     from .reattach import ReattachConfig
@@ -55,6 +61,7 @@ _MODULES = {
         "AppProtocolMismatch",
         "BrokerError",
         "BrokerTimeout",
+        "ChecksumMismatch",
         "CoreProtocolMismatch",
         "HandshakeError",
         "MagicCookieMismatch",
@@ -63,13 +70,18 @@ _MODULES = {
         "PluginNotExecutable",
         "PluginNotFound",
         "ProcessExitedError",
+        "ProcessNotFound",
         "PyPluginError",
+        "ReattachError",
         "StartTimeout",
         "TLSError",
         "UnsupportedProtocol",
     ],
     "handshake": ["HandshakeConfig", "HandshakeLine"],
-    "host.config": ["ClientConfig", "LogForward"],
+    "host.config": ["ClientConfig", "LogForward", "UnixSocketConfig"],
+    "host.discover": ["discover"],
+    "host.managed": ["cleanup_clients"],
+    "host.secure": ["SecureConfig"],
     "logging_bridge": ["PluginLogRecord"],
     "plugin": ["Plugin", "PluginSet", "VersionedPlugins"],
     "reattach": ["ReattachConfig"],
@@ -86,6 +98,10 @@ __all__ = [
     "Client",
     "ClientConfig",
     "ReattachConfig",
+    "SecureConfig",
+    "UnixSocketConfig",
+    "cleanup_clients",
+    "discover",
     # constants
     "CORE_PROTOCOL_VERSION",
     "NETWORK_TCP",
@@ -104,6 +120,9 @@ __all__ = [
     "PluginCrashed",
     "StartTimeout",
     "TLSError",
+    "ChecksumMismatch",
+    "ReattachError",
+    "ProcessNotFound",
     "BrokerError",
     "BrokerTimeout",
     "MuxError",

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from grpclib.server import Stream
 
     from ._generated.grpc_broker_pb2 import ConnInfo
-    from .mtls import Identity
     from .net.grpc import Explain, PluginChannel
     from .net.mux import MuxConnection
+    from .net.tls import TLS
     from .net.transport import Listener
     from .ways import Way
 
@@ -60,7 +60,7 @@ class GRPCBroker:
         self,
         *,
         open_listener: Callable[[], Listener],
-        identity: Identity | None,
+        identity: TLS | None,
         logger: logging.Logger,
         explain: Explain | None = None,
         mux: MuxConnection | None = None,

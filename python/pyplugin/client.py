@@ -32,19 +32,27 @@ from .errors import (
     PluginCrashed,
     ProcessExitedError,
     PyPluginError,
+    ReattachError,
     StartTimeout,
     TLSError,
     UnsupportedProtocol,
 )
 from .handshake import HandshakeLine, parse_line
-from .host.config import ClientConfig
+from .host.config import ClientConfig, UnixSocketConfig
 from .host.diagnose import diagnose, plugin_name
-from .host.process import ProcessRunner, describe_exit
+from .host.managed import manage
+from .host.process import (
+    AttachedProcess,
+    ProcessRunner,
+    describe_exit,
+    process_start,
+)
 from .host.stderr import StderrReader, check_forward
 from .host.stdio import StdioReader
 from .host.stdout import StdoutReader
 from .net.grpc import PluginChannel
 from .net.tasks import TaskScope
+from .net.tls import OwnTLS
 from .net.transport import Address, make_socket_folder, open_listener
 from .plugin import as_versioned
 from .reattach import ReattachConfig
@@ -52,6 +60,7 @@ from .reattach import ReattachConfig
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from .host.process import PluginProcess
     from .mtls import Cert, Identity
     from .net.grpc import ErrorFactory
     from .net.mux import MuxConnection, MuxStream
@@ -104,18 +113,20 @@ class Client:
         self._endings = TaskScope("client", self._logger)
         self._kill_task: asyncio.Task[None] | None = None
         self._failed_start: asyncio.Task[None] | None = None
-        self._runner: ProcessRunner | None = None
+        self._runner: PluginProcess | None = None
         self._stdout: StdoutReader | None = None
         self._stderr: StderrReader | None = None
         self._socket_folder: str | None = None
         self._handshake: HandshakeLine | None = None
-        self._identity: Identity | None = None
+        self._tls: Identity | OwnTLS | None = None
         self._plugins: PluginSet = {}
         self._channel: PluginChannel | None = None
         self._broker: GRPCBroker | None = None
         self._stdio: StdioReader | None = None
         # The one connection, where it is multiplexed.
         self._mux: MuxConnection | None = None
+        if config.managed:
+            manage(self)
 
     async def start(self) -> None:
         """Starts the plugin, or attaches to it, and makes sure that it answers. Idempotent.
@@ -188,6 +199,53 @@ class Client:
             return self._config.reattach.pid
         return self._runner.pid if self._runner else None
 
+    @property
+    def id(self) -> str:
+        """What names the running plugin, its process id for one; empty before it runs."""
+        return self._runner.name if self._runner else ""
+
+    @property
+    def protocol(self) -> str:
+        """What the plugin speaks, ``grpc``; empty before ``start()``."""
+        return self._handshake.protocol if self._handshake else ""
+
+    @property
+    def exited(self) -> bool:
+        """Whether the plugin's process has ended, or this client was killed."""
+        has_ended = self._runner is not None and self._runner.exited.done()
+        is_killed = self._kill_task is not None and self._kill_task.done()
+        return has_ended or is_killed
+
+    @property
+    def stderr_tail(self) -> tuple[bytes, ...]:
+        """The last lines of the plugin's stderr, oldest first, without line ends."""
+        return self._stderr.tail if self._stderr else ()
+
+    async def wait_exited(self) -> int | None:
+        """Waits for the end of the plugin's process, and of its log.
+
+        Returns:
+            Its exit status, negative for a signal; None where only its parent gets to know.
+
+        Raises:
+            RuntimeError: The client has not started the plugin.
+        """
+        if self._runner is None:
+            raise RuntimeError(f"{self} {self._state.value}: there is no process to wait for")
+        status = await asyncio.shield(self._runner.exited)
+        await self._finish_pipes()
+        return status
+
+    async def ping(self) -> None:
+        """Asks the plugin for its health.
+
+        Raises:
+            GRPCError: It does not answer; ``PluginCrashed`` when it is gone.
+            HandshakeError: It is not well.
+            RuntimeError: The client is not started, or was killed.
+        """
+        await self._check_health(self._require(self._channel))
+
     def reattach_config(self) -> ReattachConfig | None:
         """What another host needs to attach to this plugin; None before ``start()``.
 
@@ -195,7 +253,7 @@ class Client:
         """
         if self._config.reattach is not None or self._handshake is None:
             return self._config.reattach
-        identity = self._identity
+        identity = None if isinstance(self._tls, OwnTLS) else self._tls
         return ReattachConfig(
             pid=self.pid or 0,
             addr=self._handshake.address,
@@ -205,6 +263,7 @@ class Client:
             server_cert_pem=identity.peer_cert_pem if identity else None,
             client_cert_pem=identity.cert_pem if identity else None,
             client_key_pem=identity.key_pem if identity else None,
+            process_start=process_start(self.pid) if self.pid else None,
         )
 
     async def kill(self) -> None:
@@ -256,13 +315,15 @@ class Client:
         return self._state is _State.KILLED
 
     async def _start(self) -> None:
-        self._runner = self._stdout = self._stderr = self._handshake = self._identity = None
-        if self._config.reattach is not None:
-            self._handshake, self._identity = _reattached(self._config.reattach)
+        self._runner = self._stdout = self._stderr = self._handshake = self._tls = None
+        if (reattach := self._config.reattach) is not None:
+            if reattach.pid > 0 and not reattach.test:
+                self._runner = AttachedProcess(reattach.pid, reattach.process_start)
+            self._handshake, self._tls = _reattached(reattach)
         else:
-            cert = self._spawn()
-            self._handshake = await self._read_handshake()
-            self._identity = self._make_identity(self._handshake, cert)
+            cert, runner = self._spawn()
+            self._handshake = await self._read_handshake(runner)
+            self._tls = self._make_identity(self._handshake, cert)
         self._plugins = self._choose_plugins(self._handshake)
         address = Address(self._handshake.network, self._handshake.address)
         try:
@@ -276,14 +337,14 @@ class Client:
             )
         self._channel = PluginChannel(
             partial(self._open_stream, address) if self._config.grpc_broker_multiplex else address,
-            tls=self._identity.client_context if self._identity else None,
+            tls=self._tls.client_context if self._tls else None,
             tasks=self._tasks,
         )
         await self._reach(self._channel)
         self._channel.explain = self._explain_loss
         self._broker = GRPCBroker(
             open_listener=lambda: open_listener(PluginEnvironment(socket_dir=self._socket_folder)),
-            identity=self._identity,
+            identity=self._tls,
             logger=self._logger,
             explain=self._explain_loss,
             mux=self._mux,
@@ -308,19 +369,21 @@ class Client:
             self._mux = await connect(address, self._logger)
         return self._mux.open_stream()
 
-    def _spawn(self) -> Cert | None:
+    def _spawn(self) -> tuple[Cert | None, ProcessRunner]:
         config = self._config
         assert config.cmd is not None
+        command = list(config.cmd)
         if config.log_forward is not None:
             check_forward(config.log_forward)
         cert = None
-        if config.auto_mtls:
+        if config.auto_mtls and config.tls_config is None:
             from . import mtls
 
             cert = mtls.generate()
         extra = config.env or {}
+        sockets = config.unix_socket_config or UnixSocketConfig()
         if ENV_UNIX_SOCKET_DIR not in extra:
-            self._socket_folder = make_socket_folder()
+            self._socket_folder = make_socket_folder(sockets.temp_dir, sockets.group)
         environment = host_environment(
             {} if config.skip_host_env else os.environ,
             extra,
@@ -328,11 +391,14 @@ class Client:
             versions=self._versioned(),
             ports=(config.min_port, config.max_port),
             socket_dir=self._socket_folder,
+            socket_group=sockets.group,
             client_cert_pem=cert.cert_pem if cert else None,
             multiplex=config.grpc_broker_multiplex,
         )
-        self._runner = ProcessRunner(config.cmd, env=environment, cwd=config.cwd)
-        self._stdout = StdoutReader(self._runner.stdout)
+        if config.secure_config is not None:
+            command[0] = config.secure_config.check(command[0], environment, config.cwd)
+        self._runner = runner = ProcessRunner(command, env=environment, cwd=config.cwd)
+        self._stdout = StdoutReader(runner.stdout)
         logger = config.stderr_logger or (
             config.logger.getChild("stderr")
             if config.logger
@@ -340,7 +406,7 @@ class Client:
         )
         is_logged = config.log_sink is None and config.log_forward is None
         self._stderr = StderrReader(
-            self._runner.stderr,
+            runner.stderr,
             self._name,
             logger,
             sink=config.log_sink,
@@ -349,13 +415,12 @@ class Client:
             level=config.log_level or config.stderr_logger or (logger if is_logged else "trace"),
             buffer_size=config.plugin_log_buffer_size,
         )
-        return cert
+        return cert, runner
 
-    async def _read_handshake(self) -> HandshakeLine:
-        assert self._runner is not None
+    async def _read_handshake(self, runner: ProcessRunner) -> HandshakeLine:
         assert self._stdout is not None
         line = self._stdout.line
-        either: list[asyncio.Future[Any]] = [line, self._runner.exited]
+        either: list[asyncio.Future[Any]] = [line, runner.exited]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not line.done():
             await self._stdout.finish()
@@ -364,9 +429,9 @@ class Client:
             try:
                 return parse_line(os.fsdecode(raw))
             except HandshakeError:
-                await self._runner.wait(_EXIT_GRACE)
+                await runner.wait(_EXIT_GRACE)
                 raise
-        if await self._runner.wait(_EXIT_GRACE):
+        if await runner.wait(_EXIT_GRACE):
             raise ProcessExitedError("it ended before it wrote a handshake")
         what = "an empty line" if self._stdout.head else "nothing, and closed its stdout"
         raise HandshakeError(f"instead of a handshake it wrote {what}")
@@ -389,7 +454,11 @@ class Client:
             )
         return versioned[version]
 
-    def _make_identity(self, handshake: HandshakeLine, cert: Cert | None) -> Identity | None:
+    def _make_identity(
+        self, handshake: HandshakeLine, cert: Cert | None
+    ) -> Identity | OwnTLS | None:
+        if self._config.tls_config is not None:
+            return OwnTLS(self._config.tls_config)
         if cert is None:
             if handshake.server_cert:
                 raise TLSError("it serves mutual TLS, which this host did not ask for")
@@ -411,9 +480,7 @@ class Client:
         while True:
             try:
                 await channel.connect()
-                reply = await HealthStub(channel).Check(
-                    HealthCheckRequest(service=GRPC_HEALTH_SERVICE_NAME)
-                )
+                await self._check_health(channel)
             except GRPCError as error:
                 if error.status is Status.UNIMPLEMENTED:
                     return
@@ -423,22 +490,26 @@ class Client:
                 delay = next(delays, delay)
                 if await self._has_exited(delay):
                     raise ProcessExitedError("it ended right after its handshake") from error
-                if self._runner is None:
-                    raise HandshakeError(
+                if self._config.reattach is not None:
+                    raise ReattachError(
                         f"nothing listens at its address any more: {error.message}"
                     ) from error
             else:
-                if reply.status != HealthCheckResponse.SERVING:
-                    name = HealthCheckResponse.ServingStatus.Name(reply.status)
-                    raise HandshakeError(f"its health service says {name}, not SERVING")
                 return
 
+    async def _check_health(self, channel: PluginChannel) -> None:
+        request = HealthCheckRequest(service=GRPC_HEALTH_SERVICE_NAME)
+        reply = await HealthStub(channel).Check(request)
+        if reply.status != HealthCheckResponse.SERVING:
+            name = HealthCheckResponse.ServingStatus.Name(reply.status)
+            raise HandshakeError(f"its health service says {name}, not SERVING")
+
     async def _unreachable(self, error: GRPCError, cause: BaseException | None) -> PyPluginError:
-        if self._identity and isinstance(cause, ssl.SSLError):
+        if self._tls and isinstance(cause, ssl.SSLError):
             return TLSError(f"mutual TLS with it failed: {cause}")
         if await self._has_exited(_EXIT_GRACE):
             return ProcessExitedError("it ended before it answered its first call")
-        if self._identity and error.status is Status.UNAVAILABLE:
+        if self._tls and error.status is Status.UNAVAILABLE:
             # Under TLS 1.3 a refused client hears of it after its own handshake, if at all.
             return TLSError(
                 "it ended the connection instead of answering a first call over mutual TLS; it may "
@@ -460,7 +531,7 @@ class Client:
         """Leaves nothing of a failed start, and lets ``error`` say all that is known about it."""
         code = self._runner.exit_code if self._runner else None
         stdout, stderr, handshake = self._stdout, self._stderr, self._handshake
-        if self._runner is not None:
+        if self._runner is not None and self._runner.is_ours:
             self._runner.kill()
         await self._release()
         if self._state is _State.STARTING:
@@ -502,7 +573,7 @@ class Client:
         finally:
             broker.fail(f"{self}: {reason}")
 
-    async def _watch_exit(self, runner: ProcessRunner, broker: GRPCBroker) -> None:
+    async def _watch_exit(self, runner: PluginProcess, broker: GRPCBroker) -> None:
         status = await asyncio.shield(runner.exited)
         await self._finish_pipes()
         broker.fail(f"{self} {describe_exit(status)}")
@@ -539,7 +610,7 @@ class Client:
         try:
             if not was_running:
                 # A start under way fails at once, and cleans up after itself.
-                if runner is not None:
+                if runner is not None and runner.is_ours:
                     runner.kill()
                 if channel is not None:
                     channel.close()
@@ -575,7 +646,7 @@ class Client:
             # answer, of whatever kind, keeps the plugin from being ended.
             self._logger.debug("%s: the answer to Shutdown was %r", self, error)
 
-    async def _end_process(self, runner: ProcessRunner) -> None:
+    async def _end_process(self, runner: PluginProcess) -> None:
         seconds = self._config.kill_timeout
         if await runner.wait(seconds):
             return
@@ -585,7 +656,10 @@ class Client:
             return
         self._logger.warning("%s ignored SIGTERM for %g s: sending SIGKILL", self, seconds)
         runner.kill()
-        await asyncio.shield(runner.exited)
+        if runner.is_ours:
+            await asyncio.shield(runner.exited)
+        elif not await runner.wait(seconds):
+            self._logger.error("%s does not end: this user may not end it", self)
 
     async def _release(self) -> None:
         """Gives back everything that this client holds; its process has ended or is about to."""
@@ -599,7 +673,7 @@ class Client:
             if broker is not None:
                 await broker.close()
             if self._runner is not None:
-                await asyncio.shield(self._runner.exited)
+                await self._runner.aclose()
             if channel is not None:
                 await channel.wait_closed()
             if mux is not None:

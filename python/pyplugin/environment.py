@@ -43,6 +43,7 @@ def host_environment(
     socket_dir: str | None,
     client_cert_pem: bytes | None,
     multiplex: bool = False,
+    socket_group: str | None = None,
 ) -> dict[str, str]:
     """The environment of a plugin's process.
 
@@ -56,6 +57,7 @@ def host_environment(
             the user says in ``extra`` wins.
         client_cert_pem: The host's certificate under AutoMTLS, else None.
         multiplex: The host wants one multiplexed connection.
+        socket_group: Group that may connect to the plugin's sockets; None for the owner only.
     """
     environment = {
         name: value for name, value in inherited.items() if name not in _OF_ONE_CONNECTION
@@ -66,6 +68,8 @@ def host_environment(
     environment[handshake.magic_cookie_key] = handshake.magic_cookie_value
     environment[ENV_PROTOCOL_VERSIONS] = ",".join(map(str, sorted(versions)))
     environment[ENV_MIN_PORT], environment[ENV_MAX_PORT] = map(str, ports)
+    if socket_group is not None:
+        environment[ENV_UNIX_SOCKET_GROUP] = socket_group
     if multiplex:
         environment[ENV_MULTIPLEX_GRPC] = "true"
     if client_cert_pem is not None:

@@ -14,6 +14,9 @@
     │   └── PluginCrashed           (also grpclib's GRPCError, status UNAVAILABLE)
     ├── StartTimeout                (also TimeoutError)
     ├── TLSError
+    ├── ChecksumMismatch
+    ├── ReattachError
+    │   └── ProcessNotFound         (also ProcessLookupError)
     ├── BrokerError
     │   └── BrokerTimeout           (also TimeoutError)
     └── MuxError
@@ -42,6 +45,9 @@ __all__ = [
     "PluginCrashed",
     "StartTimeout",
     "TLSError",
+    "ChecksumMismatch",
+    "ReattachError",
+    "ProcessNotFound",
     "BrokerError",
     "BrokerTimeout",
     "MuxError",
@@ -146,6 +152,18 @@ class StartTimeout(PyPluginError, TimeoutError):
 
 class TLSError(PyPluginError):
     """Mutual TLS could not be set up, or the peer has another certificate than it announced."""
+
+
+class ChecksumMismatch(PyPluginError):
+    """The plugin's executable is not the one that ``secure_config`` describes."""
+
+
+class ReattachError(PyPluginError):
+    """A running plugin could not be attached to."""
+
+
+class ProcessNotFound(ReattachError, ProcessLookupError):
+    """The plugin to attach to does not run any more."""
 
 
 class BrokerError(PyPluginError):

@@ -26,6 +26,8 @@ class ReattachConfig:
             plugin lets in.
         client_key_pem: Its private key, PEM.
         test: The plugin runs under a test; ``kill()`` leaves its process alone.
+        process_start: When the process started, in a unit of the system's: a process that has its
+            id later is not taken for it. None where that is not known.
     """
 
     pid: int
@@ -37,3 +39,4 @@ class ReattachConfig:
     client_cert_pem: bytes | None = None
     client_key_pem: bytes | None = field(default=None, repr=False)
     test: bool = False
+    process_start: int | None = None

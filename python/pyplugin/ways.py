@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine
 
-    from .mtls import Identity
     from .net.grpc import Explain, Open, PluginServer
     from .net.mux import MuxConnection, MuxStream
     from .net.tasks import TaskScope
+    from .net.tls import TLS
     from .net.transport import Listener
 
 # How many announcements, or knocks, may wait for this side: a peer could send them without end.
@@ -78,7 +78,7 @@ class Means:
     """
 
     send: Callable[[ConnInfo], Coroutine[Any, Any, None]]
-    identity: Identity | None
+    identity: TLS | None
     tasks: TaskScope
     explain: Explain | None
     logger: logging.Logger

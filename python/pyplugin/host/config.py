@@ -17,6 +17,7 @@ from ..logging_bridge import LEVELS
 
 if TYPE_CHECKING:
     import logging
+    import ssl
     from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..handshake import HandshakeConfig
     from ..plugin import PluginSet, VersionedPlugins
     from ..reattach import ReattachConfig
+    from .secure import SecureConfig
 
 
 _FORMATS = ("hclog", "logfmt", "verbatim")
@@ -55,6 +57,20 @@ class LogForward:
             raise ValueError(f"`format` is {self.format!r}; it must be one of {_FORMATS}")
         if self.fd < 0:
             raise ValueError(f"`fd` is {self.fd}, which is no open descriptor")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnixSocketConfig:
+    """Where a plugin's unix sockets lie (go-plugin's ``UnixSocketConfig``). Not on Windows.
+
+    Attributes:
+        group: Name or number of the group that may connect beside the owner, of which this user
+            must be a member; None for nobody.
+        temp_dir: The folder in which the plugin's own is made; None for the temporary one.
+    """
+
+    group: str | None = None
+    temp_dir: str | None = None
 
 
 @dataclass
@@ -95,6 +111,16 @@ class ClientConfig:
             ``write``, and ``flush`` where it has one, run in a thread of their own. None drops it.
         sync_stderr: Gets what the plugin's own code prints to stderr, likewise. A plugin's log is
             no part of it.
+        secure_config: The checksum that the executable must have, checked before it is run. Not
+            with ``reattach``.
+        tls_config: TLS of one's own in place of AutoMTLS, which it turns off. The plugin's
+            certificate must be for ``localhost``. The broker uses it too; to accept with it, it
+            must be of ``ssl.PROTOCOL_TLS``, have a certificate and trust the plugin's.
+        managed: ``await cleanup_clients()`` kills this client too.
+        unix_socket_config: Where the unix sockets lie, and who may connect to them.
+        on_exit: Called in the event loop with the exit status, negative for a signal, None where it
+            is not known, when the plugin's process has ended; once, whatever ended it.
+        orphan_guard: The plugin ends when this process dies, of whatever.
         grpc_broker_multiplex: One connection carries everything, the broker's too. A plugin that
             cannot do that fails the start. Not with ``reattach``, as in Go.
 
@@ -126,6 +152,12 @@ class ClientConfig:
     sync_stdout: BinaryIO | None = field(default=None, kw_only=True)
     sync_stderr: BinaryIO | None = field(default=None, kw_only=True)
     grpc_broker_multiplex: bool = field(default=False, kw_only=True)
+    secure_config: SecureConfig | None = field(default=None, kw_only=True)
+    tls_config: ssl.SSLContext | None = field(default=None, kw_only=True)
+    managed: bool = field(default=False, kw_only=True)
+    unix_socket_config: UnixSocketConfig | None = field(default=None, kw_only=True)
+    on_exit: Callable[[int | None], object] | None = field(default=None, kw_only=True)
+    orphan_guard: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.log_level is not None and self.log_level not in LEVELS:
@@ -134,6 +166,11 @@ class ClientConfig:
             raise ValueError(
                 f"`plugin_log_buffer_size` is {self.plugin_log_buffer_size}; "
                 f"it must be at least {MIN_LOG_LINE_BYTES} bytes"
+            )
+        if self.secure_config is not None and self.reattach is not None:
+            raise ValueError(
+                "`secure_config` cannot be used with `reattach`: what runs already was not checked "
+                "when it was started"
             )
         if self.grpc_broker_multiplex and self.reattach is not None:
             raise ValueError(

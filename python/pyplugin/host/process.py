@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import errno
@@ -10,10 +11,11 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from .._compat import timeout
-from ..errors import HandshakeError, PluginNotExecutable, PluginNotFound
+from ..errors import HandshakeError, PluginNotExecutable, PluginNotFound, ProcessNotFound
 from .diagnose import diagnose
 
 if TYPE_CHECKING:
@@ -88,7 +90,48 @@ class PipeReader:
             self._loop.call_soon_threadsafe(self._end)
 
 
-class ProcessRunner:
+class PluginProcess(abc.ABC):
+    """The process of a plugin, however it came to be.
+
+    Attributes:
+        pid: Process id, None where it has none here.
+        name: What names it in logs and errors.
+        exited: Resolves to the exit status, negative for a signal, when the process has ended; to
+            None where only its parent gets to know.
+        is_ours: This host started it, and ends it when its start fails.
+    """
+
+    pid: int | None
+    name: str
+    exited: asyncio.Future[int | None]
+    is_ours = True
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit status, None while the process runs, or where it is not to be had."""
+        return self.exited.result() if self.exited.done() else None
+
+    async def wait(self, seconds: float) -> bool:
+        """Waits for the end of the process. Returns whether it came within ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with timeout(seconds):
+                await asyncio.shield(self.exited)
+        return self.exited.done()
+
+    @abc.abstractmethod
+    def terminate(self) -> None:
+        """Asks the process, and those it started, to end."""
+
+    @abc.abstractmethod
+    def kill(self) -> None:
+        """Ends the process, and those it started, at once."""
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Gives back what watches it. A process that was attached to is left alone."""
+
+
+class ProcessRunner(PluginProcess):
     """One process, started at construction.
 
     Args:
@@ -96,15 +139,13 @@ class ProcessRunner:
         env: Its whole environment.
         cwd: Its working directory, None for this process's.
 
-    Attributes:
-        pid: Process id.
-        exited: Resolves to the exit status, negative for a signal, when the process has ended.
-
     Raises:
         PluginNotFound: There is no such program.
         PluginNotExecutable: This user may not run it.
         HandshakeError: The system cannot run it, because of its architecture for example.
     """
+
+    pid: int
 
     def __init__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> None:
         loop = asyncio.get_running_loop()
@@ -125,7 +166,8 @@ class ProcessRunner:
         except OSError as error:
             raise _spawn_error(error, command, env, cwd) from error
         self.pid = self._process.pid
-        self.exited: asyncio.Future[int] = loop.create_future()
+        self.name = str(self.pid)
+        self.exited = loop.create_future()
         self.stdout = cast("BinaryIO", self._process.stdout)
         self.stderr = cast("BinaryIO", self._process.stderr)
         self._pidfd = -1
@@ -137,25 +179,14 @@ class ProcessRunner:
                 os.close(self._pidfd)
             threading.Thread(target=self._wait_in_thread, args=(loop,), daemon=True).start()
 
-    @property
-    def exit_code(self) -> int | None:
-        """The exit status, None while the process runs."""
-        return self.exited.result() if self.exited.done() else None
-
-    async def wait(self, seconds: float) -> bool:
-        """Waits for the end of the process. Returns whether it came within ``seconds``."""
-        with contextlib.suppress(TimeoutError):
-            async with timeout(seconds):
-                await asyncio.shield(self.exited)
-        return self.exited.done()
-
     def terminate(self) -> None:
-        """Asks the process, and those it started, to end."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends the process, and those it started, at once."""
         self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    async def aclose(self) -> None:
+        await asyncio.shield(self.exited)
 
     def _signal(self, number: int) -> None:
         # The id stays this process's until it is reaped, which is what resolves `exited`.
@@ -178,8 +209,95 @@ class ProcessRunner:
             loop.call_soon_threadsafe(self.exited.set_result, status)
 
 
-def describe_exit(status: int) -> str:
-    """An exit status in words."""
+class AttachedProcess(PluginProcess):
+    """A process that another host started.
+
+    Args:
+        pid: Its id.
+        start: When it started, as ``process_start`` gives it; None where that is not known.
+
+    Raises:
+        ProcessNotFound: No process has this id, or another one has it now.
+    """
+
+    is_ours = False
+    pid: int
+
+    def __init__(self, pid: int, start: int | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = pid
+        self.name = str(pid)
+        self.exited = loop.create_future()
+        self._pidfd = -1
+        try:
+            if hasattr(os, "pidfd_open"):
+                # From here on it is this process, whatever becomes of the number.
+                self._pidfd = os.pidfd_open(pid)
+                loop.add_reader(self._pidfd, self._on_exit)
+            else:
+                os.kill(pid, 0)
+        except ProcessLookupError as error:
+            raise ProcessNotFound(f"no process has the id {pid}: it has ended") from error
+        except NotImplementedError:
+            # Its end is not seen then, as where there are no such descriptors.
+            pass
+        except PermissionError:
+            # It lives, and is another user's.
+            pass
+        if start is not None and process_start(pid) != start:
+            self._close()
+            raise ProcessNotFound(f"the process with id {pid} is another one by now: it has ended")
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    async def aclose(self) -> None:
+        self._close()
+
+    def _signal(self, number: int) -> None:
+        if self.exited.done():
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._pidfd < 0:
+                os.kill(self.pid, number)
+                return
+            is_leader = os.getpgid(self.pid) == self.pid
+            signal.pidfd_send_signal(self._pidfd, number)
+            if is_leader:
+                # That was no other process, so this is its group.
+                os.killpg(self.pid, number)
+
+    def _on_exit(self) -> None:
+        self._close()
+        self.exited.set_result(None)
+
+    def _close(self) -> None:
+        if self._pidfd >= 0:
+            self.exited.get_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started, in a unit of the system's; None where it does not say.
+
+    Together with the id it names a process for good.
+    """
+    try:
+        # Linux: field 22 of proc(5). The second one is a name in parentheses, which may hold any.
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+        return int(text[text.rindex(b")") :].split()[20])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def describe_exit(status: int | None) -> str:
+    """An exit status in words; None is one that is not known."""
+    if status is None:
+        return "has ended"
     if status >= 0:
         return f"exited with status {status}"
     try:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import TLSError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -237,3 +240,52 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self.ready.set_exception(error)
         # Marked as seen: a server has nobody who waits for it.
         self.ready.exception()
+
+
+class TLS(Protocol):
+    """What secures the connections of one side, in both roles."""
+
+    @property
+    def server_context(self) -> ssl.SSLContext:
+        """For connections that this side accepts."""
+
+    @property
+    def client_context(self) -> ssl.SSLContext:
+        """For connections that this side opens."""
+
+
+@dataclass(frozen=True)
+class OwnTLS:
+    """TLS that the user made, in place of AutoMTLS.
+
+    Attributes:
+        context: For connections that this side opens, and for those that it accepts.
+    """
+
+    context: ssl.SSLContext
+
+    @property
+    def server_context(self) -> ssl.SSLContext:
+        """TLS for connections that this side accepts.
+
+        Raises:
+            TLSError: The context is a client's only.
+        """
+        return self._checked(ssl.PROTOCOL_TLS_CLIENT, "accept", "client")
+
+    @property
+    def client_context(self) -> ssl.SSLContext:
+        """TLS for connections that this side opens.
+
+        Raises:
+            TLSError: The context is a server's only.
+        """
+        return self._checked(ssl.PROTOCOL_TLS_SERVER, "open", "server")
+
+    def _checked(self, one_sided: int, verb: str, side: str) -> ssl.SSLContext:
+        if self.context.protocol == one_sided:
+            raise TLSError(
+                f"its TLS cannot {verb} a connection: the context is a {side}'s only; one of "
+                "ssl.PROTOCOL_TLS is both"
+            )
+        return self.context

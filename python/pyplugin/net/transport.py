@@ -106,15 +106,36 @@ def open_listener(environment: PluginEnvironment, *, force_tcp: bool = False) ->
     return _open_unix(environment.socket_dir, environment.socket_group)
 
 
-def make_socket_folder() -> str:
-    """A new folder for one plugin's sockets, the owner's only; short enough for their paths."""
+def make_socket_folder(temp_dir: str | None = None, group: str | None = None) -> str:
+    """A new folder for one plugin's sockets, the owner's only; short enough for their paths.
+
+    Args:
+        temp_dir: The folder to make it in; None for the temporary one.
+        group: Name or number of a group that may use it too.
+
+    Raises:
+        OSError: It cannot be made there, or would be too long for a unix socket.
+        LookupError: The group does not exist.
+    """
     import tempfile
 
-    folder = tempfile.mkdtemp(prefix="pyplugin-")
-    if _fits(folder):
-        return folder
-    Path(folder).rmdir()
-    return _short_folder()
+    group_id = None if group is None else _group_id(group)
+    folder = tempfile.mkdtemp(prefix="pyplugin-", dir=temp_dir)
+    try:
+        if not _fits(folder):
+            if temp_dir is not None:
+                raise OSError(
+                    errno.ENAMETOOLONG, f"the folder {temp_dir!r} is too long for a unix socket"
+                )
+            Path(folder).rmdir()
+            folder = _short_folder()
+        if group_id is not None:
+            _give_to_group(folder, group_id, 0o770)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
+        raise
+    return folder
 
 
 def _open_tcp(min_port: int, max_port: int) -> Listener:
