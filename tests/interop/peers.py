@@ -43,6 +43,10 @@ _PACKAGES = {
     "negotiated-host": f"{_EXAMPLES}/negotiated",
     # Its own host starts it by this name.
     "kv-plugin": f"{_EXAMPLES}/negotiated/plugin-go",
+    "counter-host": f"{_EXAMPLES}/bidirectional",
+    "counter-plugin": f"{_EXAMPLES}/bidirectional/plugin-go-grpc",
+    "streaming-host": f"{_EXAMPLES}/streaming",
+    "streaming-plugin": f"{_EXAMPLES}/streaming/plugin",
 }
 # Seconds for one of them with nothing in Go's caches.
 _BUILD_TIMEOUT = 600.0
@@ -61,6 +65,10 @@ class Peers:
         grpc_plugin: go-plugin's example plugin, which keeps values in files.
         negotiated_host: go-plugin's host of version 2 (net/rpc) or 3 (gRPC).
         negotiated_plugin: go-plugin's plugin of both versions.
+        counter_host: go-plugin's host that its plugin calls back.
+        counter_plugin: go-plugin's plugin that calls its host, and keeps numbers in files.
+        streaming_host: go-plugin's host that starts ./plugin/streamer, and streams to and from it.
+        streaming_plugin: go-plugin's plugin that keeps in a file what is streamed to it.
     """
 
     host: str
@@ -69,6 +77,10 @@ class Peers:
     grpc_plugin: str
     negotiated_host: str
     negotiated_plugin: str
+    counter_host: str
+    counter_plugin: str
+    streaming_host: str
+    streaming_plugin: str
 
 
 def build() -> Peers:
@@ -183,6 +195,7 @@ class GoHost:
         self._cwd = cwd
         self._env = {**os.environ, **(env or {})}
         self._process: asyncio.subprocess.Process | None = None
+        self._expected_status = 0
 
     async def __aenter__(self) -> GoHost:
         self._process = await asyncio.create_subprocess_exec(
@@ -206,7 +219,7 @@ class GoHost:
     ) -> None:
         status, out, err = await finish(self._running)
         if error is None:
-            assert (status, out, err) == (0, b"", b"")
+            assert (status, out, err) == (self._expected_status, b"", b"")
 
     async def do(self, op: str, **fields: Any) -> dict[str, Any]:
         """Has it do one thing and returns its answer.
@@ -232,12 +245,23 @@ class GoHost:
         """Starts the plugin: its ``version``, ``network``, ``address`` and ``pid``."""
         return await self.do("start")
 
-    async def get(self, key: str) -> bytes:
-        answer = await self.do("get", key=key)
+    async def get(self, key: str, **fields: Any) -> bytes:
+        answer = await self.do("get", key=key, **fields)
         return base64.b64decode(answer["value"])
 
-    async def put(self, key: str, value: bytes) -> None:
-        await self.do("put", key=key, value=base64.b64encode(value).decode())
+    async def put(self, key: str, value: bytes, **fields: Any) -> None:
+        await self.do("put", key=key, value=base64.b64encode(value).decode(), **fields)
+
+    async def stdio(self, **counts: int) -> tuple[bytes, bytes]:
+        """What the plugin printed, once there are ``stdout`` and ``stderr`` bytes of it."""
+        answer = await self.do("stdio", **counts)
+        return base64.b64decode(answer["stdout"]), base64.b64decode(answer["stderr"])
+
+    async def die(self) -> None:
+        """Kills the host alone, and its plugin not."""
+        self._expected_status = -signal.SIGKILL
+        self._running.kill()
+        await self._running.wait()
 
     @property
     def _running(self) -> asyncio.subprocess.Process:

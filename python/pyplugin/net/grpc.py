@@ -325,6 +325,16 @@ class _ClientProtocol(_Protocol):
 class _ServerProtocol(_Protocol):
     processor_class = _ServerEventsProcessor
 
+    def __init__(self, server: PluginServer, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._server.is_closed:
+            # It was accepted before, and its TLS handshake took until now.
+            self.processor.close("the server was closed")
+
 
 class _ServerHandler(grpclib.server.Handler):
     """The calls of one connection to a server."""
@@ -534,7 +544,7 @@ class PluginServer(grpclib.server.Server):
         )
         self.__gc_step__()
         self._handlers.add(handler)
-        return _ServerProtocol(self._connections, handler, self._config, self._h2_config)
+        return _ServerProtocol(self, self._connections, handler, self._config, self._h2_config)
 
     async def _on_request(self, event: grpclib.events.RecvRequest) -> None:
         handle = event.method_func
