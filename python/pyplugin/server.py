@@ -11,6 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ._compat import timeout
 from .broker import GRPCBroker, GRPCBrokerServicer
 from .controller import GRPCControllerServicer
 from .cookie import validate_or_exit
@@ -21,19 +22,22 @@ from .net.grpc import PluginServer
 from .net.tasks import TaskScope
 from .net.transport import open_listener
 from .plugin import Plugin, as_versioned
-from .serving.config import ServeConfig
+from .reattach import ReattachConfig
+from .serving.config import ServeConfig, ServeTestConfig
 from .serving.hclog import configure_logging
 from .serving.health import HealthServicer
+from .serving.orphan import HostWatch
 from .serving.reflection import ReflectionServicer
 from .serving.stdio import GRPCStdioServicer
 
 if TYPE_CHECKING:
-    from .mtls import Cert, Identity
+    from .mtls import Cert
     from .net.mux import MuxConnection
+    from .net.tls import TLS
     from .net.transport import Listener
     from .plugin import PluginSet
 
-__all__ = ["ServeConfig", "serve"]
+__all__ = ["ServeConfig", "ServeTestConfig", "serve", "serve_async"]
 
 # Seconds for the process to end once everything it served has been closed.
 _EXIT_TIMEOUT = 1.0
@@ -43,22 +47,44 @@ def serve(config: ServeConfig) -> None:
     """Serves a plugin until its host asks it to end. Call it from ``main()``.
 
     It checks the magic cookie, listens, writes the handshake line to stdout and serves. The host's
-    ``Shutdown`` or SIGTERM ends it (a SIGTERM that the program handles itself is left to it);
-    SIGINT is ignored, the host decides what it means.
+    ``Shutdown``, SIGTERM or the death of the host ends it (a SIGTERM that the program handles
+    itself is left to it); SIGINT is ignored, the host decides what it means.
 
     Raises:
         SystemExit: Status 1: not started by its host, or it cannot serve; the reason is on stderr.
     """
-    if not config.test_mode:
-        validate_or_exit(config.handshake_config)
-        configure_logging(config.log_level)
-    exits = _LastResort(enabled=not config.test_mode)
+    is_test = _is_test(config)
+    _prepare(config)
+    exits = _LastResort(enabled=not is_test)
     try:
         status = asyncio.run(_serve(config, exits))
     finally:
         exits.cancel()
     if status:
         sys.exit(status)
+
+
+async def serve_async(config: ServeConfig) -> None:
+    """Serves a plugin as ``serve()`` does, in the event loop of a program that has its own.
+
+    Cancelling it ends the serving.
+
+    Raises:
+        SystemExit: As ``serve()``.
+    """
+    _prepare(config)
+    if status := await _serve(config, _LastResort(enabled=False)):
+        sys.exit(status)
+
+
+def _is_test(config: ServeConfig) -> bool:
+    return config.test_mode or config.test is not None
+
+
+def _prepare(config: ServeConfig) -> None:
+    if not _is_test(config):
+        validate_or_exit(config.handshake_config)
+        configure_logging(config.log_level)
 
 
 class _LastResort:
@@ -86,18 +112,22 @@ class _LastResort:
 
 async def _serve(config: ServeConfig, exits: _LastResort) -> int:
     logger = config.logger or logging.getLogger("pyplugin.plugin")
+    is_test = _is_test(config)
     tasks = TaskScope("serve", logger)
     stdio = GRPCStdioServicer(logger)
     controller = GRPCControllerServicer(before_answer=stdio.flush)
-    if not config.test_mode:
-        _handle_signals(controller.shutdown_event, logger)
+    shutdown = controller.shutdown_event
+    if not is_test:
+        _handle_signals(shutdown, logger)
     try:
-        environment = PluginEnvironment.from_mapping(os.environ)
-        cert, identity = _automatic_tls(environment)
+        # A test's own environment says nothing of a host.
+        environment = PluginEnvironment.from_mapping({} if config.test else os.environ)
+        cert, tls = _tls(config, environment)
         listener = open_listener(environment, force_tcp=config.force_tcp)
     except (OSError, LookupError, ValueError, TLSError) as error:
         logger.error("cannot serve this plugin: %s", error)
         return 1
+    watch = HostWatch(shutdown.set)
     try:
         for text in environment.bad_versions:
             logger.warning("the host listed a protocol version that is no integer: %r", text)
@@ -112,31 +142,39 @@ async def _serve(config: ServeConfig, exits: _LastResort) -> int:
             )
         broker = GRPCBroker(
             open_listener=lambda: open_listener(environment, force_tcp=config.force_tcp),
-            identity=identity,
+            identity=tls,
             logger=logger,
             mux=mux,
         )
         own = [GRPCBrokerServicer(broker), controller, stdio, HealthServicer()]
         servicers = _servicers(versioned[version], broker, own)
         server = PluginServer(servicers, logger=logger)
-        tls = identity.server_context if identity else None
+        context = tls.server_context if tls else None
         if mux is None:
-            await server.serve_on(listener, tls=tls)
+            await server.serve_on(listener, tls=context)
         else:
-            server.serve_streams(tls=tls, on_close=listener.close)
-            tasks.spawn(_serve_mux(listener, mux, controller.shutdown_event), "mux")
+            server.serve_streams(tls=context, on_close=listener.close)
+            tasks.spawn(_serve_mux(listener, mux, shutdown), "mux")
     except BaseException:
         listener.close()
         raise
     try:
-        if not config.test_mode:
+        if not is_test:
+            if config.orphan_guard:
+                watch.start()
             _write_handshake(listener, version, environment, cert)
+        if config.test.sync_stdio if config.test else not is_test:
             stdio.redirect()
-        await controller.shutdown_event.wait()
+        if config.test is not None:
+            config.test.set_ready(_reattach_config(listener, version, is_test=True))
+            tasks.spawn(_stop(config.test, shutdown), "test")
+        await shutdown.wait()
+        await _call_on_shutdown(config, logger)
     except (OSError, ValueError) as error:
         logger.error("cannot tell the host where this plugin listens: %s", error)
         return 1
     finally:
+        watch.close()
         await stdio.close()
         server.close()
         await broker.close()
@@ -148,6 +186,33 @@ async def _serve(config: ServeConfig, exits: _LastResort) -> int:
     return 0
 
 
+async def _stop(test: ServeTestConfig, shutdown: asyncio.Event) -> None:
+    await test.stop.wait()
+    shutdown.set()
+
+
+async def _call_on_shutdown(config: ServeConfig, logger: logging.Logger) -> None:
+    if config.on_shutdown is None:
+        return
+    try:
+        async with timeout(config.shutdown_grace):
+            await config.on_shutdown()
+    except TimeoutError:
+        logger.error("on_shutdown did not end within %g s", config.shutdown_grace)
+    except Exception:
+        logger.exception("on_shutdown raised")
+
+
+def _reattach_config(listener: Listener, version: int, *, is_test: bool) -> ReattachConfig:
+    return ReattachConfig(
+        pid=os.getpid(),
+        addr=listener.address.address,
+        network=listener.address.network,
+        protocol_version=version,
+        test=is_test,
+    )
+
+
 async def _serve_mux(listener: Listener, mux: MuxConnection, shutdown: asyncio.Event) -> None:
     """Takes the host's one connection. Without it nobody can reach this plugin any more."""
     from .net.mux import accept
@@ -157,7 +222,12 @@ async def _serve_mux(listener: Listener, mux: MuxConnection, shutdown: asyncio.E
     shutdown.set()
 
 
-def _automatic_tls(environment: PluginEnvironment) -> tuple[Cert | None, Identity | None]:
+def _tls(config: ServeConfig, environment: PluginEnvironment) -> tuple[Cert | None, TLS | None]:
+    if config.tls_provider is not None:
+        from .net.tls import OwnTLS
+
+        # What the host says of AutoMTLS does not count then, as in Go.
+        return None, OwnTLS(config.tls_provider())
     if environment.client_cert_pem is None:
         return None, None
     # Loaded here only: a plugin without TLS starts faster without it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,49 @@ from .hclog import check_log_level
 
 if TYPE_CHECKING:
     import logging
+    import ssl
+    from collections.abc import Awaitable, Callable
 
     from ..handshake import HandshakeConfig
     from ..plugin import PluginSet, VersionedPlugins
+    from ..reattach import ReattachConfig
+
+
+class ServeTestConfig:
+    """Serves a plugin inside a test's own process (go-plugin's ``ServeTestConfig``).
+
+    The magic cookie is not checked, no handshake is written, signals are left alone. ::
+
+        test = ServeTestConfig()
+        serving = asyncio.create_task(serve_async(ServeConfig(..., test=test)))
+        async with Client(ClientConfig(..., reattach=await test.reattach_config())) as client:
+            ...
+        test.stop.set()
+        await serving
+
+    Args:
+        sync_stdio: What the process prints goes to the host, as that of a real plugin.
+
+    Attributes:
+        stop: Set it to end the serving.
+    """
+
+    def __init__(self, *, sync_stdio: bool = False) -> None:
+        self.sync_stdio = sync_stdio
+        self.stop = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._reattach: ReattachConfig | None = None
+
+    async def reattach_config(self) -> ReattachConfig:
+        """Waits until the plugin is served; returns what a ``Client`` attaches by."""
+        await self._ready.wait()
+        assert self._reattach is not None
+        return self._reattach
+
+    def set_ready(self, reattach: ReattachConfig) -> None:
+        """Tells whoever waits in ``reattach_config()``."""
+        self._reattach = reattach
+        self._ready.set()
 
 
 @dataclass
@@ -28,6 +69,15 @@ class ServeConfig:
         grpc_options: Accepted for code written for the pure-Python port, which ignored it too.
         log_level: The least level that is logged: trace, debug, info, warn, error or off. None
             means info. A program that set logging up itself has set its levels too.
+        tls_provider: Gives the TLS to serve with, in place of AutoMTLS. Its host must have a
+            ``tls_config`` that goes with it. To dial by the broker the context must be of
+            ``ssl.PROTOCOL_TLS``.
+        test: Serve inside a test, and tell it how to attach.
+        on_shutdown: Called when the host has asked the plugin to end, before calls in flight are
+            cancelled.
+        shutdown_grace: Seconds that ``on_shutdown`` may take.
+        orphan_guard: End when the host is gone. A host that wants its plugin to outlive it can say
+            so too, by ``orphan_guard=False`` in its ``ClientConfig``.
 
     Raises:
         ValueError: There is no such ``log_level``.
@@ -40,6 +90,11 @@ class ServeConfig:
     force_tcp: bool = False
     grpc_options: list[Any] = field(default_factory=list)
     log_level: str | None = field(default=None, kw_only=True)
+    tls_provider: Callable[[], ssl.SSLContext] | None = field(default=None, kw_only=True)
+    test: ServeTestConfig | None = field(default=None, kw_only=True)
+    on_shutdown: Callable[[], Awaitable[object]] | None = field(default=None, kw_only=True)
+    shutdown_grace: float = field(default=1.0, kw_only=True)
+    orphan_guard: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         check_log_level(self.log_level)
