@@ -16,7 +16,7 @@ LAYERS = [
     {"plugin", "reattach", "broker", "ways"},
     {"host", "serving", "controller"},
     {"client", "server"},
-    {"testing"},
+    {"testing", "supervisor"},
     {"__init__"},
     {"cli", "__main__"},
 ]

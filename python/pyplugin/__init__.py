@@ -48,9 +48,10 @@ if TYPE_CHECKING:
     from .logging_bridge import PluginLogRecord
     from .plugin import Plugin, PluginSet, VersionedPlugins
     from .reattach import ReattachConfig
-    from .server import serve
-    from .serving.config import ServeConfig
+    from .server import serve, serve_async, serve_dev
+    from .serving.config import ServeConfig, ServeTestConfig
     from .serving.hclog import HCLogFormatter, configure_logging
+    from .supervisor import RestartPolicy, Supervisor
 
 _MODULES = {
     "_rust": ["LogBatch", "LogEntry"],
@@ -85,9 +86,10 @@ _MODULES = {
     "logging_bridge": ["PluginLogRecord"],
     "plugin": ["Plugin", "PluginSet", "VersionedPlugins"],
     "reattach": ["ReattachConfig"],
-    "server": ["serve"],
-    "serving.config": ["ServeConfig"],
+    "server": ["serve", "serve_async", "serve_dev"],
+    "serving.config": ["ServeConfig", "ServeTestConfig"],
     "serving.hclog": ["HCLogFormatter", "configure_logging"],
+    "supervisor": ["RestartPolicy", "Supervisor"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -98,7 +100,9 @@ __all__ = [
     "Client",
     "ClientConfig",
     "ReattachConfig",
+    "RestartPolicy",
     "SecureConfig",
+    "Supervisor",
     "UnixSocketConfig",
     "cleanup_clients",
     "discover",
@@ -141,8 +145,11 @@ __all__ = [
     # server
     "HCLogFormatter",
     "ServeConfig",
+    "ServeTestConfig",
     "configure_logging",
     "serve",
+    "serve_async",
+    "serve_dev",
     # this module
     "__version__",
 ]

@@ -40,6 +40,7 @@ from .errors import (
 from .handshake import HandshakeLine, parse_line
 from .host.config import ClientConfig, UnixSocketConfig
 from .host.diagnose import diagnose, plugin_name
+from .host.guard import GUARD
 from .host.managed import manage
 from .host.process import (
     AttachedProcess,
@@ -319,6 +320,7 @@ class Client:
         if (reattach := self._config.reattach) is not None:
             if reattach.pid > 0 and not reattach.test:
                 self._runner = AttachedProcess(reattach.pid, reattach.process_start)
+                self._watch(self._runner)
             self._handshake, self._tls = _reattached(reattach)
         else:
             cert, runner = self._spawn()
@@ -394,10 +396,15 @@ class Client:
             socket_group=sockets.group,
             client_cert_pem=cert.cert_pem if cert else None,
             multiplex=config.grpc_broker_multiplex,
+            orphan_guard=config.orphan_guard,
         )
         if config.secure_config is not None:
             command[0] = config.secure_config.check(command[0], environment, config.cwd)
         self._runner = runner = ProcessRunner(command, env=environment, cwd=config.cwd)
+        if config.orphan_guard and GUARD is not None:
+            GUARD.add(runner.pid)
+            runner.exited.add_done_callback(lambda _: GUARD.remove(runner.pid))
+        self._watch(runner)
         self._stdout = StdoutReader(runner.stdout)
         logger = config.stderr_logger or (
             config.logger.getChild("stderr")
@@ -590,6 +597,19 @@ class Client:
         text = f"{self}: {reason if code is None else describe_exit(code)}"
         text = "\n".join([text, *_quote(tail)])
         return lambda: PluginCrashed(text, plugin=self._name, exit_code=code, stderr_tail=tail)
+
+    def _watch(self, runner: PluginProcess) -> None:
+        on_exit = self._config.on_exit
+        if on_exit is None:
+            return
+
+        def call(exited: asyncio.Future[int | None]) -> None:
+            try:
+                on_exit(exited.result())
+            except Exception:
+                self._logger.exception("%s: on_exit raised", self)
+
+        runner.exited.add_done_callback(call)
 
     async def _finish_pipes(self) -> None:
         for reader in (self._stdout, self._stderr):

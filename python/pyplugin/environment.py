@@ -14,6 +14,7 @@ from .constants import (
     ENV_MAX_PORT,
     ENV_MIN_PORT,
     ENV_MULTIPLEX_GRPC,
+    ENV_ORPHAN_GUARD,
     ENV_PROTOCOL_VERSIONS,
     ENV_UNIX_SOCKET_DIR,
     ENV_UNIX_SOCKET_GROUP,
@@ -30,7 +31,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 # A host that is itself a plugin must not hand on what its own host said about that connection: a
 # client certificate alone makes the plugin serve TLS that nobody asked for.
-_OF_ONE_CONNECTION = (ENV_CLIENT_CERT, ENV_MULTIPLEX_GRPC)
+_OF_ONE_CONNECTION = (ENV_CLIENT_CERT, ENV_MULTIPLEX_GRPC, ENV_ORPHAN_GUARD)
 
 
 def host_environment(
@@ -44,6 +45,7 @@ def host_environment(
     client_cert_pem: bytes | None,
     multiplex: bool = False,
     socket_group: str | None = None,
+    orphan_guard: bool = True,
 ) -> dict[str, str]:
     """The environment of a plugin's process.
 
@@ -58,6 +60,7 @@ def host_environment(
         client_cert_pem: The host's certificate under AutoMTLS, else None.
         multiplex: The host wants one multiplexed connection.
         socket_group: Group that may connect to the plugin's sockets; None for the owner only.
+        orphan_guard: The plugin is to end when its host is gone.
     """
     environment = {
         name: value for name, value in inherited.items() if name not in _OF_ONE_CONNECTION
@@ -70,6 +73,8 @@ def host_environment(
     environment[ENV_MIN_PORT], environment[ENV_MAX_PORT] = map(str, ports)
     if socket_group is not None:
         environment[ENV_UNIX_SOCKET_GROUP] = socket_group
+    if not orphan_guard:
+        environment[ENV_ORPHAN_GUARD] = "0"
     if multiplex:
         environment[ENV_MULTIPLEX_GRPC] = "true"
     if client_cert_pem is not None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from .constants import NETWORK_UNIX, PROTOCOL_GRPC
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["ReattachConfig"]
 
@@ -40,3 +44,32 @@ class ReattachConfig:
     client_key_pem: bytes | None = field(default=None, repr=False)
     test: bool = False
     process_start: int | None = None
+
+    def to_go(self) -> dict[str, Any]:
+        """This in the field names of go-plugin, as debuggers hand it to hosts.
+
+        It carries no certificate: neither does go-plugin's, which cannot attach under AutoMTLS.
+        """
+        return {
+            "Protocol": self.protocol,
+            "ProtocolVersion": self.protocol_version,
+            "Pid": self.pid,
+            "Test": self.test,
+            "Addr": {"Network": self.network, "String": self.addr},
+        }
+
+    @classmethod
+    def from_go(cls, fields: Mapping[str, Any]) -> ReattachConfig:
+        """What go-plugin's field names say.
+
+        Raises:
+            KeyError: A field is missing.
+        """
+        return cls(
+            pid=fields["Pid"],
+            addr=fields["Addr"]["String"],
+            network=fields["Addr"]["Network"],
+            protocol=fields["Protocol"],
+            protocol_version=fields.get("ProtocolVersion", 1),
+            test=fields.get("Test", False),
+        )

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ._compat import timeout
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from .net.transport import Listener
     from .plugin import PluginSet
 
-__all__ = ["ServeConfig", "ServeTestConfig", "serve", "serve_async"]
+__all__ = ["ServeConfig", "ServeTestConfig", "serve", "serve_async", "serve_dev"]
 
 # Seconds for the process to end once everything it served has been closed.
 _EXIT_TIMEOUT = 1.0
@@ -75,6 +76,38 @@ async def serve_async(config: ServeConfig) -> None:
     _prepare(config)
     if status := await _serve(config, _LastResort(enabled=False)):
         sys.exit(status)
+
+
+async def serve_dev(config: ServeConfig, name: str) -> None:
+    """Serves a plugin that a developer started, in a debugger for example, for hosts to attach to.
+
+    It prints what they attach by, ``{name: {...}}`` in go-plugin's field names, as one line of JSON
+    on stdout: the form of Terraform's ``TF_REATTACH_PROVIDERS``. Cancel it to end it; hosts that
+    attach leave it running.
+
+    Args:
+        config: What is served. ``test`` is set by this function.
+        name: What the host calls the plugin: ``registry.terraform.io/me/mine`` for example.
+
+    Raises:
+        SystemExit: Status 1: it cannot serve; the reason is on stderr.
+    """
+    import json
+
+    test = ServeTestConfig()
+    configure_logging(config.log_level)
+    tasks = TaskScope("serve", logging.getLogger("pyplugin.plugin"))
+    serving = tasks.spawn(serve_async(replace(config, test=test)), "serve")
+    ready = tasks.spawn(test.reattach_config(), "ready")
+    try:
+        await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            line = json.dumps({name: ready.result().to_go()})
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+        await serving
+    finally:
+        await tasks.aclose()
 
 
 def _is_test(config: ServeConfig) -> bool:

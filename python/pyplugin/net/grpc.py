@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -41,6 +42,7 @@ from hpack import Encoder
 from .._compat import timeout
 from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
 from ..errors import BrokerError, MuxError
+from .threads import in_thread
 from .transport import Address
 
 if TYPE_CHECKING:
@@ -522,11 +524,18 @@ class _Methods(dict[str, Handler]):
         raise GRPCError(Status.UNIMPLEMENTED, f"unknown method {path}")
 
 
+def _asynchronous(handler: Handler) -> Handler:
+    if inspect.iscoroutinefunction(handler.func):
+        return handler
+    return handler._replace(func=in_thread(handler.func, handler.cardinality))
+
+
 class PluginServer(grpclib.server.Server):
     """A grpclib server with this module's behaviour.
 
     Args:
-        handlers: The servicers.
+        handlers: The servicers. Their methods are coroutine functions, as grpclib's, or run in
+            threads, see ``in_thread``.
         logger: Where exceptions of handlers are logged.
 
     Attributes:
@@ -537,7 +546,9 @@ class PluginServer(grpclib.server.Server):
 
     def __init__(self, handlers: Collection[Any], *, logger: logging.Logger) -> None:
         super().__init__(handlers, config=_CONFIGURATION)
-        self._mapping = _Methods(self._mapping)
+        self._mapping = _Methods(
+            (path, _asynchronous(handler)) for path, handler in self._mapping.items()
+        )
         self._logger = logger
         self._connections: set[_Protocol] = set()
         self._securing: set[TLSTransport] = set()

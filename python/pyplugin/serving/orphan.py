@@ -10,11 +10,10 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
+from ..constants import ENV_ORPHAN_GUARD
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# A host that wants its plugin to outlive it says so by this variable.
-ENV_ORPHAN_GUARD = "PYPLUGIN_ORPHAN_GUARD"
 
 
 class HostWatch:
@@ -32,7 +31,7 @@ class HostWatch:
         self._pipes: set[int] = set()
 
     def start(self) -> None:
-        """Watches what are descriptors 1 and 2 now. Nothing on Windows, or where they are no pipes."""
+        """Watches what are descriptors 1 and 2 now; nothing where they are no pipes."""
         if sys.platform == "win32" or os.environ.get(ENV_ORPHAN_GUARD) == "0":
             return
         loop = asyncio.get_running_loop()
