@@ -14,6 +14,9 @@ from pyplugin.errors import (
     CoreProtocolMismatch,
     HandshakeError,
     MagicCookieMismatch,
+    MuxClosed,
+    MuxError,
+    MuxProtocolError,
     PluginCrashed,
     PluginNotExecutable,
     PluginNotFound,
@@ -39,6 +42,9 @@ PARENTS: dict[type[PyPluginError], tuple[type[Exception], ...]] = {
     TLSError: (PyPluginError,),
     BrokerError: (PyPluginError,),
     BrokerTimeout: (BrokerError, TimeoutError),
+    MuxError: (PyPluginError,),
+    MuxProtocolError: (MuxError,),
+    MuxClosed: (MuxError,),
 }
 CLASSES = list(PARENTS)
 

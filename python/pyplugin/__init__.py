@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         CoreProtocolMismatch,
         HandshakeError,
         MagicCookieMismatch,
+        MuxError,
         PluginCrashed,
         PluginNotExecutable,
         PluginNotFound,
@@ -57,6 +58,7 @@ _MODULES = {
         "CoreProtocolMismatch",
         "HandshakeError",
         "MagicCookieMismatch",
+        "MuxError",
         "PluginCrashed",
         "PluginNotExecutable",
         "PluginNotFound",
@@ -104,6 +106,7 @@ __all__ = [
     "TLSError",
     "BrokerError",
     "BrokerTimeout",
+    "MuxError",
     # handshake
     "HandshakeConfig",
     "HandshakeLine",

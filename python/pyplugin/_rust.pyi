@@ -2,12 +2,15 @@
 
 Functions are safe to call from any thread. Lengths are in bytes. Bytes come in as ``bytes`` only;
 ``bytearray`` and ``memoryview`` are a ``TypeError``. Objects are safe to use from any thread; those
-of the log pump belong to one event loop nevertheless, which calls sinks and handlers.
+of the log pump belong to one event loop nevertheless, which calls sinks and handlers, and a
+``MuxSession`` does not wait: two calls of it at once are a ``RuntimeError``.
 """
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, SupportsIndex, final, overload
+from typing import Any, ClassVar, Literal, SupportsIndex, final, overload
+
+from .errors import MuxError
 
 __all__ = [
     "__version__",
@@ -17,6 +20,7 @@ __all__ = [
     "LogReader",
     "LogSource",
     "LogTarget",
+    "MuxSession",
     "decode_fields",
     "format_handshake",
     "parse_handshake",
@@ -255,3 +259,150 @@ class LogSource:
         """Forgets it, and what waits of it."""
     def tail(self) -> list[bytes]:
         """The last lines that were not empty, oldest first; 40 at most, each cut at 2048 bytes."""
+
+@final
+class MuxSession:
+    """One end of a yamux connection: no I/O, and no clock.
+
+    What the connection gives goes into ``receive``, what ``take_out`` gives is to be written to it.
+    Times are seconds of any clock that does not go back, ``loop.time()`` for one; after each call
+    that takes one, ``next_timeout`` may have changed. The streams of a session know nothing of each
+    other; one that is not consumed holds up only its own peer.
+
+    Events are tuples: a kind, the id of the stream (0 for the session), and a payload:
+
+    ==================  ================  ======================================================
+    kind                payload
+    ==================  ================  ======================================================
+    ``STREAM_OPENED``   None              The peer opened it: ``accept`` or ``reset`` it.
+    ``STREAM_ACKED``    None              The peer accepted a stream of ours.
+    ``DATA``            ``bytes``         Never empty; to be told to ``consume`` when it was read.
+    ``STREAM_FINISHED`` None              The peer sends no more on it.
+    ``STREAM_RESET``    None              It is gone, with what was queued.
+    ``WRITABLE``        None              More than ``low_mark`` was queued, and now it is not.
+    ``PONG``            seconds, a float  The peer answered a ping after this time.
+    ``GO_AWAY``         None              The peer takes no more streams; those there are go on.
+    ``SESSION_FAILED``  None              It is over with all its streams; see ``failure``.
+    ==================  ================  ======================================================
+
+    When a session is over, every call but ``take_out``, ``events``, ``receive_eof``,
+    ``next_timeout``, ``queued`` and ``failure`` raises why. ``take_out`` still gives the frame that
+    tells the peer.
+
+    Args:
+        is_client: Whether this is the host's end, whose streams have odd ids.
+        now: The time.
+        receive_window: Bytes that the peer may send on a stream ahead of its reader; 262144 at
+            least, which is what a peer may send before it is told of more.
+        accept_backlog: Streams of the peer that may wait to be accepted (more are refused), and
+            streams of ours that may wait for the peer to do so.
+        stream_limit: Streams of both sides beyond which those of the peer are refused.
+        low_mark: Bytes queued on a stream, at which its writer may go on.
+        keep_alive: Seconds without a ping after which there is one; None for none.
+        ping_timeout: Seconds that the peer has to answer, or the session fails.
+        open_timeout: Seconds that it has to accept a stream of ours, or the session fails.
+        close_timeout: Seconds that it has to finish a stream that we have finished, or the stream
+            is reset.
+
+    Raises:
+        ValueError: A time is negative, or not a number.
+        OverflowError: A size is negative, or has more than 32 bits.
+    """
+
+    STREAM_OPENED: ClassVar[Literal[0]]
+    STREAM_ACKED: ClassVar[Literal[1]]
+    DATA: ClassVar[Literal[2]]
+    STREAM_FINISHED: ClassVar[Literal[3]]
+    STREAM_RESET: ClassVar[Literal[4]]
+    WRITABLE: ClassVar[Literal[5]]
+    PONG: ClassVar[Literal[6]]
+    GO_AWAY: ClassVar[Literal[7]]
+    SESSION_FAILED: ClassVar[Literal[8]]
+
+    def __new__(
+        cls,
+        is_client: bool,
+        now: float,
+        /,
+        *,
+        receive_window: int = 262144,
+        accept_backlog: int = 256,
+        stream_limit: int = 65536,
+        low_mark: int = 65536,
+        keep_alive: float | None = 30.0,
+        ping_timeout: float = 10.0,
+        open_timeout: float = 75.0,
+        close_timeout: float = 300.0,
+    ) -> MuxSession: ...
+    def receive(self, data: bytes, now: float, /) -> list[tuple[int, int, bytes | float | None]]:
+        """Takes what the connection gave, in whatever chunks.
+
+        Returns:
+            What happened, in order; data as it came, a frame in several events where it came in
+            several chunks.
+
+        Raises:
+            MuxProtocolError: The session is over, because the peer broke the rules.
+            MuxClosed: The session is over, for another reason.
+        """
+    def receive_eof(self) -> list[tuple[int, int, bytes | float | None]]:
+        """The connection is lost; returns what is left to tell."""
+    def take_out(self, max_bytes: int, now: float, /) -> bytes:
+        """What is to be written to the connection next, empty when there is nothing.
+
+        Streams take turns, with at most 64 KiB each. What it takes off the queues may make streams
+        ``WRITABLE``: see ``events``.
+
+        Args:
+            max_bytes: How much it may be; 64 at least.
+            now: The time.
+        """
+    def events(self) -> list[tuple[int, int, bytes | float | None]]:
+        """What happened apart from what came."""
+    def open_stream(self, now: float, /) -> int:
+        """Opens a stream and returns its id. It can be sent on at once.
+
+        Raises:
+            MuxError: As many streams as the backlog wait for ``STREAM_ACKED``, or no id is left.
+            MuxClosed: The session is over, or either side is going away.
+        """
+    def accept(self, stream_id: int, /) -> None:
+        """Accepts a stream that the peer opened, as ``send`` and ``finish`` do too.
+
+        Nothing for a stream that is gone, as are ``consume``, ``finish`` and ``reset``.
+        """
+    def send(self, stream_id: int, data: bytes, /) -> int:
+        """Queues data, which is kept, not copied.
+
+        Returns:
+            How many bytes are queued on the stream now, for its writer to be paused by.
+
+        Raises:
+            MuxClosed: The stream or the session is gone.
+            RuntimeError: It was finished.
+        """
+    def queued(self, stream_id: int, /) -> int:
+        """How many bytes are queued on a stream; 0 when it is gone."""
+    def consume(self, stream_id: int, length: int, /) -> None:
+        """Lets the peer send as much more, told to it at half the window.
+
+        Raises:
+            ValueError: Less has come.
+        """
+    def finish(self, stream_id: int, /) -> None:
+        """Ends our half of a stream, behind what is queued."""
+    def reset(self, stream_id: int, /) -> None:
+        """Drops a stream at once, with what is queued."""
+    def go_away(self) -> None:
+        """Has the peer open no more streams; those that are there go on."""
+    def ping(self, now: float, /) -> None:
+        """Asks the peer for a ``PONG``; nothing while one is on its way."""
+    def next_timeout(self) -> float | None:
+        """When to call ``handle_timeout``; None when no timer runs."""
+    def handle_timeout(self, now: float, /) -> list[tuple[int, int, bytes | float | None]]:
+        """Does what is due, and returns what happened."""
+    def failure(self) -> MuxError | None:
+        """Why the session is over; None while it is not."""
+    @property
+    def stream_count(self) -> int:
+        """How many streams there are."""

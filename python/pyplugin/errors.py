@@ -14,8 +14,11 @@
     │   └── PluginCrashed           (also grpclib's GRPCError, status UNAVAILABLE)
     ├── StartTimeout                (also TimeoutError)
     ├── TLSError
-    └── BrokerError
-        └── BrokerTimeout           (also TimeoutError)
+    ├── BrokerError
+    │   └── BrokerTimeout           (also TimeoutError)
+    └── MuxError
+        ├── MuxProtocolError
+        └── MuxClosed
 
 Misuse raises Python's own: ``RuntimeError`` before ``start()``, ``KeyError`` for an unknown plugin
 name, ``ValueError`` for a bad configuration.
@@ -41,6 +44,9 @@ __all__ = [
     "TLSError",
     "BrokerError",
     "BrokerTimeout",
+    "MuxError",
+    "MuxProtocolError",
+    "MuxClosed",
 ]
 
 
@@ -148,3 +154,15 @@ class BrokerError(PyPluginError):
 
 class BrokerTimeout(BrokerError, TimeoutError):
     """The peer did not announce the service id in time."""
+
+
+class MuxError(PyPluginError):
+    """The connection that all streams share cannot do what it was asked for."""
+
+
+class MuxProtocolError(MuxError):
+    """The peer broke the rules of yamux; the connection is over."""
+
+
+class MuxClosed(MuxError):
+    """The connection, or the stream of it, is over, or takes no new streams."""

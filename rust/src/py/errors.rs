@@ -1,14 +1,18 @@
 //! Core errors as the exceptions that `pyplugin.errors` defines.
 
 use pyo3::PyErr;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 
 use crate::handshake;
+use crate::yamux::{LocalError, SessionError};
 
 mod python {
     #![allow(missing_docs, reason = "documented where Python defines them")]
     pyo3::import_exception!(pyplugin.errors, CoreProtocolMismatch);
     pyo3::import_exception!(pyplugin.errors, HandshakeError);
+    pyo3::import_exception!(pyplugin.errors, MuxClosed);
+    pyo3::import_exception!(pyplugin.errors, MuxError);
+    pyo3::import_exception!(pyplugin.errors, MuxProtocolError);
 }
 
 impl From<handshake::Error> for PyErr {
@@ -24,5 +28,32 @@ impl From<handshake::Error> for PyErr {
 impl From<handshake::FormatError> for PyErr {
     fn from(error: handshake::FormatError) -> Self {
         PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<SessionError> for PyErr {
+    fn from(error: SessionError) -> Self {
+        let message = error.to_string();
+        match error {
+            SessionError::Remote(_) => python::MuxProtocolError::new_err(message),
+            _ => python::MuxClosed::new_err(message),
+        }
+    }
+}
+
+impl From<LocalError> for PyErr {
+    fn from(error: LocalError) -> Self {
+        let message = error.to_string();
+        match error {
+            LocalError::Session(error) => error.into(),
+            LocalError::GoingAway | LocalError::NoStream { .. } => {
+                python::MuxClosed::new_err(message)
+            }
+            LocalError::TooManyUnacknowledged | LocalError::IdsExhausted => {
+                python::MuxError::new_err(message)
+            }
+            LocalError::Finished { .. } => PyRuntimeError::new_err(message),
+            LocalError::ConsumedTooMuch { .. } => PyValueError::new_err(message),
+        }
     }
 }

@@ -10,6 +10,7 @@ mod lines;
 mod pump;
 mod records;
 mod stock;
+mod yamux;
 
 /// The Rust core of pyplugin.
 #[pyo3::pymodule(gil_used = false)]
@@ -24,6 +25,8 @@ mod _rust {
     use super::lines::parse_log_line;
     #[pymodule_export]
     use super::pump::{LogQueue, LogReader, LogSource, LogTarget};
+    #[pymodule_export]
+    use super::yamux::MuxSession;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
