@@ -43,6 +43,7 @@ _PACKAGES = {
     "negotiated-host": f"{_EXAMPLES}/negotiated",
     # Its own host starts it by this name.
     "kv-plugin": f"{_EXAMPLES}/negotiated/plugin-go",
+    "yamuxpeer": "./yamuxpeer",
 }
 # Seconds for one of them with nothing in Go's caches.
 _BUILD_TIMEOUT = 600.0
@@ -61,6 +62,7 @@ class Peers:
         grpc_plugin: go-plugin's example plugin, which keeps values in files.
         negotiated_host: go-plugin's host of version 2 (net/rpc) or 3 (gRPC).
         negotiated_plugin: go-plugin's plugin of both versions.
+        yamux_peer: The other end of a yamux session, see ``yamuxpeer``.
     """
 
     host: str
@@ -69,6 +71,7 @@ class Peers:
     grpc_plugin: str
     negotiated_host: str
     negotiated_plugin: str
+    yamux_peer: str
 
 
 def build() -> Peers:

@@ -207,7 +207,7 @@ impl<B: AsRef<[u8]>> Session<B> {
             && stream.finish == Finish::No
         {
             stream.finish = Finish::Due;
-            // As in Go, a stream that is ended does not fail the session any more.
+            // Go acknowledges no stream that was finished before it was accepted.
             self.forget_open(id);
             self.queue_turn(id);
         }
