@@ -217,9 +217,10 @@ class Session:
         if flags & RST:
             del self.streams[stream]
             self.events.append(("reset", stream, None))
-        elif flags & FIN and self.under_way is None:
+            return
+        if flags & FIN and self.under_way is None:
             self._end(stream)
-        elif kind == WINDOW_UPDATE:
+        if stream in self.streams:
             self._turn(stream)
 
     def _syn(self, stream: int) -> None:

@@ -26,10 +26,10 @@ pub fn yamux_ops(data: &[u8]) {
         for index in [0, 1] {
             let [client, server] = &mut ends;
             let (here, there) = if index == 0 { (client, server) } else { (server, client) };
+            here.consume_all();
             here.transmit(usize::MAX, now);
             is_idle &= here.wire.is_empty();
             carry(here, there, usize::MAX, now);
-            there.consume_all();
         }
         if is_idle {
             break;
