@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test check check-protobuf bench bench-logs fuzz protos clean
+.PHONY: demo test check check-protobuf bench bench-logs bench-broker fuzz protos clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -34,11 +34,14 @@ check: $(VENV)/.built
 check-protobuf: $(VENV)/.built
 	$(BIN)/python scripts/check_protobuf_range.py
 
-bench: bench-logs
+bench: bench-logs bench-broker
 	$(BIN)/python -m benches.startup
 
 bench-logs: $(VENV)/.built
 	$(BIN)/python -m benches.logs
+
+bench-broker: $(VENV)/.built
+	$(BIN)/python -m benches.broker
 
 # Needs a nightly Rust and cargo-fuzz. What it finds goes to rust/fuzz/artifacts; the inputs it makes are
 # no seeds.

@@ -6,21 +6,36 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from benches import peers
+from benches.peers import Absent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    T = TypeVar("T")
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 RESULTS = Path(__file__).with_name("results")
 # All that programs get of this process's environment: PYTHON… and GO… variables change times.
 INHERITED = ("PATH", "HOME", "LANG")
+
+Sample = dict[str, Any]
+
+
+class Named(Protocol):
+    """A case."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+
+T = TypeVar("T")
+Case = TypeVar("Case", bound=Named)
 
 
 def interleaved(cases: Sequence[T], rounds: int) -> Iterator[T]:
@@ -30,6 +45,59 @@ def interleaved(cases: Sequence[T], rounds: int) -> Iterator[T]:
         yield from (*cases[first:], *cases[:first])
         print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
+
+
+def measured(
+    cases: Sequence[Case], rounds: int, run: Callable[[Case], Sample]
+) -> tuple[dict[Case, list[Sample]], dict[str, str]]:
+    """Runs every case once a round.
+
+    Returns:
+        By case, a sample a round; and by the name of each case that cannot run, the reason.
+    """
+    samples: dict[Case, list[Sample]] = {case: [] for case in cases}
+    absent: dict[str, str] = {}
+    for case in interleaved(cases, rounds):
+        if case in samples:
+            try:
+                samples[case].append(run(case))
+            except Absent as reason:
+                del samples[case]
+                absent[case.name] = str(reason)
+    return samples, absent
+
+
+def ask_host(command: Sequence[str], task: Any, folder: Path, seconds: float) -> Sample:
+    """Runs a host that measures a task and prints the result.
+
+    Args:
+        command: The host; the task, a dataclass, is its last argument.
+        task: What it measures.
+        folder: For its sockets.
+        seconds: When it is ended.
+
+    Raises:
+        Absent: It failed.
+    """
+    try:
+        done = subprocess.run(
+            [*command, json.dumps(asdict(task))],
+            cwd=peers.ROOT,
+            env=environment(folder),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Absent(f"it took longer than {seconds:g} s") from error
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        # Of a traceback the last line; what follows the name may hold paths.
+        failure = done.stderr.strip().rpartition("\n")[2].partition(":")[0]
+        raise Absent(f"it failed with {failure or done.returncode}")
+    result: Sample = json.loads(done.stdout)
+    return result
 
 
 def median_ratio(values: Iterable[float], others: Iterable[float]) -> float:

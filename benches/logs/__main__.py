@@ -21,38 +21,9 @@ from dataclasses import replace
 from typing import Any
 
 from benches.logs import plot, report
-from benches.logs.cases import GO, Case, Programs, all_cases, prepare
+from benches.logs.cases import GO, Case, all_cases, prepare
 from benches.peers import BUILD, Absent
-from benches.rounds import RESULTS, interleaved, machine, save
-
-
-class Bench:
-    """The cases that can run here, and what was measured of them.
-
-    Attributes:
-        samples: By case, one a round.
-        absent: Why something is missing, by its name.
-    """
-
-    def __init__(self, programs: Programs, cases: list[Case]) -> None:
-        self._programs = programs
-        self.samples: dict[Case, list[dict[str, Any]]] = {
-            case: [] for case in cases if case.host in programs.hosts
-        }
-        self.absent = dict(programs.absent)
-
-    def run(self, rounds: int) -> None:
-        """Measures every case ``rounds`` times."""
-        for case in interleaved(list(self.samples), rounds):
-            if case in self.samples:
-                self._measure(case)
-
-    def _measure(self, case: Case) -> None:
-        try:
-            self.samples[case].append(case.run(self._programs))
-        except Absent as reason:
-            del self.samples[case]
-            self.absent[case.name] = str(reason)
+from benches.rounds import RESULTS, machine, measured, save
 
 
 def _chosen(text: str) -> list[Case]:
@@ -81,13 +52,13 @@ def main() -> None:
     if options.quick:
         cases = [replace(case, lines=case.lines // 10) for case in cases]
     rounds = 1 if options.quick else max(options.rounds, 1)
-    bench = Bench(programs, cases)
-    bench.run(rounds)
+    cases = [case for case in cases if case.host in programs.hosts]
+    samples, absent = measured(cases, rounds, lambda case: case.run(programs))
     results: dict[str, Any] = {
         "machine": machine(),
         "rounds": rounds,
-        "absent": bench.absent,
-        "cases": report.summary(bench.samples),
+        "absent": {**programs.absent, **absent},
+        "cases": report.summary(samples),
     }
     folder = BUILD if options.quick or options.only else RESULTS
     save(folder, "logs", results, report.render(results))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benches import peers
 from benches.logs.task import Task
 from benches.peers import Absent
-from benches.rounds import environment
+from benches.rounds import ask_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,25 +109,7 @@ class Case:
             sink=self.sink,
             folder=str(folder),
         )
-        try:
-            done = subprocess.run(
-                [*programs.hosts[self.host], json.dumps(asdict(task))],
-                cwd=peers.ROOT,
-                env=environment(folder),
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=TIMEOUT,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Absent(f"it took longer than {TIMEOUT:g} s") from error
-        if done.returncode:
-            print(done.stderr, file=sys.stderr)
-            # Of a traceback the last line; what follows the name may hold paths.
-            failure = done.stderr.strip().rpartition("\n")[2].partition(":")[0]
-            raise Absent(f"it failed with {failure or done.returncode}")
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
+        return ask_host(programs.hosts[self.host], task, folder, TIMEOUT)
 
     def _check(self, seen: int | None, wanted: int) -> None:
         # A long line is seen in pieces, and Go's host logs lines of its own.

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import resource
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import kv_pb2
 from kv import HANDSHAKE, KVPlugin
 
 from benches.logs.sinks import SINKS
 from benches.logs.task import Task
+from benches.readings import Reading, percentiles
 from pyplugin import Client, ClientConfig
 
 if TYPE_CHECKING:
@@ -32,18 +32,6 @@ if TYPE_CHECKING:
 IDLE_TIME = 1.5
 # Seconds between two samples.
 PAUSE = 0.002
-
-
-class Reading(NamedTuple):
-    """The time, and what this process has used of the processors; in seconds."""
-
-    wall: float
-    cpu: float
-
-    @classmethod
-    def now(cls) -> Reading:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return cls(time.perf_counter(), usage.ru_utime + usage.ru_stime)
 
 
 class End:
@@ -156,13 +144,6 @@ async def loop_delays(stop: asyncio.Event) -> list[int]:
         await asyncio.sleep(PAUSE)
         delays.append(int((time.perf_counter() - due) * 1e9))
     return delays
-
-
-def percentiles(nanoseconds: list[int]) -> dict[str, float]:
-    nanoseconds.sort()
-    last = len(nanoseconds) - 1
-    p50, p99 = (nanoseconds[int(share * last)] / 1000 for share in (0.5, 0.99))
-    return {"p50_us": p50, "p99_us": p99, "count": len(nanoseconds)}
 
 
 def peak_bytes() -> int:

@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"pyplugin.test/benches/bench"
 )
 
 const (
@@ -18,23 +17,7 @@ const (
 	pause = 2 * time.Millisecond
 )
 
-type result map[string]any
-
-// reading is the time, and what this process has used of the processors.
-type reading struct {
-	wall time.Time
-	cpu  time.Duration
-}
-
-func now() reading {
-	var usage unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
-		panic(err)
-	}
-	return reading{time.Now(), time.Duration(usage.Utime.Nano() + usage.Stime.Nano())}
-}
-
-func (h *host) measure(t task) (result, error) {
+func (h *host) measure(t task) (bench.Result, error) {
 	switch t.Measure {
 	case "rate":
 		return h.rate(t.Lines)
@@ -46,34 +29,34 @@ func (h *host) measure(t task) (result, error) {
 	return nil, fmt.Errorf("no measure is called %q", t.Measure)
 }
 
-func (h *host) rate(lines int) (result, error) {
+func (h *host) rate(lines int) (bench.Result, error) {
 	before := h.sink.seen()
-	begin := now()
+	begin := bench.Now()
 	if err := h.write(lines); err != nil {
 		return nil, err
 	}
 	<-h.sink.done
 	end := h.sink.end
 	peak, err := peakBytes()
-	return result{
-		"seconds":     end.wall.Sub(begin.wall).Seconds(),
-		"cpu_seconds": (end.cpu - begin.cpu).Seconds(),
+	return bench.Result{
+		"seconds":     end.Wall.Sub(begin.Wall).Seconds(),
+		"cpu_seconds": (end.CPU - begin.CPU).Seconds(),
 		"peak_bytes":  peak,
 		"seen":        h.sink.seen() - before - len(h.clients),
 	}, err
 }
 
-func (h *host) latency(lines int) (result, error) {
+func (h *host) latency(lines int) (bench.Result, error) {
 	if err := h.write(lines); err != nil {
 		return nil, err
 	}
 	<-h.sink.done
 	h.sink.guard.Lock()
 	defer h.sink.guard.Unlock()
-	return percentiles(h.sink.late), nil
+	return bench.Percentiles(h.sink.late), nil
 }
 
-func (h *host) storm(lines int) (result, error) {
+func (h *host) storm(lines int) (bench.Result, error) {
 	quiet := make(chan struct{})
 	time.AfterFunc(idleTime, func() { close(quiet) })
 	idle, err := h.callTimes(quiet)
@@ -91,9 +74,9 @@ func (h *host) storm(lines int) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return result{
-		"idle":  result{"call": percentiles(idle)},
-		"storm": result{"call": percentiles(storm)},
+	return bench.Result{
+		"idle":  bench.Result{"call": bench.Percentiles(idle)},
+		"storm": bench.Result{"call": bench.Percentiles(storm)},
 	}, <-written
 }
 
@@ -112,14 +95,6 @@ func (h *host) callTimes(stop <-chan struct{}) ([]int64, error) {
 		}
 		times = append(times, time.Since(begin).Nanoseconds())
 	}
-}
-
-func percentiles(nanoseconds []int64) result {
-	slices.Sort(nanoseconds)
-	at := func(share float64) float64 {
-		return float64(nanoseconds[int(share*float64(len(nanoseconds)-1))]) / 1000
-	}
-	return result{"p50_us": at(0.5), "p99_us": at(0.99), "count": len(nanoseconds)}
 }
 
 // peakBytes is the most memory since the start of the program; getrusage tells

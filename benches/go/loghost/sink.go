@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 
+	"pyplugin.test/benches/bench"
 	"pyplugin.test/benches/monotonic"
 )
 
@@ -21,7 +22,7 @@ type sink struct {
 	guard sync.Mutex
 	left  int
 	lines int
-	end   reading
+	end   bench.Reading
 	// late has nanoseconds from the writing of each paced line to its arrival.
 	late []int64
 }
@@ -37,7 +38,7 @@ func (s *sink) Write(line []byte) (int, error) {
 	if bytes.HasPrefix(line, errorStart) {
 		s.left--
 		if s.left == 0 {
-			s.end = now()
+			s.end = bench.Now()
 			close(s.done)
 		}
 	}

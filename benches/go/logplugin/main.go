@@ -15,7 +15,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/examples/grpc/shared"
-	"golang.org/x/sys/unix"
+
+	"pyplugin.test/benches/bench"
 )
 
 func main() {
@@ -33,7 +34,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	go endWithHost()
+	go bench.EndWithHost(realStderr)
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: shared.Handshake,
 		Plugins: plugin.PluginSet{
@@ -44,17 +45,6 @@ func run() error {
 		Logger: hclog.NewNullLogger(),
 	})
 	return nil
-}
-
-// endWithHost ends the process when nobody is left to read its stderr: a host
-// that had to be killed leaves no plugin behind.
-func endWithHost() {
-	wanted := []unix.PollFd{{Fd: int32(realStderr.Fd())}}
-	for {
-		if _, err := unix.Poll(wanted, -1); err == nil && wanted[0].Revents != 0 {
-			os.Exit(0)
-		}
-	}
 }
 
 // store has no values.

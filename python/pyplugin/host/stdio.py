@@ -14,6 +14,7 @@ from grpclib.exceptions import GRPCError
 from .._compat import timeout
 from .._generated import empty_pb2, grpc_stdio_grpc
 from .._generated.grpc_stdio_pb2 import StdioData
+from ..net.grpc import read_encoded
 
 if TYPE_CHECKING:
     import logging
@@ -67,15 +68,24 @@ class StdioReader:
         try:
             async with grpc_stdio_grpc.GRPCStdioStub(channel).StreamStdio.open() as stream:
                 await stream.send_message(empty_pb2.Empty(), end=True)
-                async for message in stream:
-                    writer = self._writers.get(message.channel)
-                    if writer is not None:
-                        await writer.write(message.data)
+                async for messages in read_encoded(stream):
+                    await self._hand_on(messages)
         except GRPCError as error:
             log = self._logger.debug if error.status in _NORMAL_ENDS else self._logger.warning
             log("plugin %r: the stream of what it prints ended: %s", self._name, error.message)
         finally:
             self._has_ended.set()
+
+    async def _hand_on(self, messages: list[bytes]) -> None:
+        if not self._writers:
+            return
+        pieces: dict[StdioData.Channel, list[bytes]] = {}
+        for message in map(StdioData.FromString, messages):
+            pieces.setdefault(message.channel, []).append(message.data)
+        for channel, data in pieces.items():
+            writer = self._writers.get(channel)
+            if writer is not None:
+                await writer.write(b"".join(data))
 
     async def wait_ended(self, seconds: float) -> None:
         """Waits, after the plugin was asked to end, until all it had printed has come."""

@@ -46,7 +46,7 @@ from .transport import Address
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 
     from grpclib.utils import Wrapper
     from h2.events import Event, StreamReset
@@ -331,6 +331,16 @@ class _ClientProtocol(_Protocol):
 class _ServerProtocol(_Protocol):
     processor_class = _ServerEventsProcessor
 
+    def __init__(self, server: PluginServer, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._server.is_closed:
+            # It was accepted before, and its TLS handshake took until now.
+            self.processor.close("the server was closed")
+
 
 class _ServerHandler(grpclib.server.Handler):
     """The calls of one connection to a server."""
@@ -613,7 +623,7 @@ class PluginServer(grpclib.server.Server):
         )
         self.__gc_step__()
         self._handlers.add(handler)
-        return _ServerProtocol(self._connections, handler, self._config, self._h2_config)
+        return _ServerProtocol(self, self._connections, handler, self._config, self._h2_config)
 
     async def _on_request(self, event: grpclib.events.RecvRequest) -> None:
         handle = event.method_func
@@ -636,6 +646,38 @@ class PluginServer(grpclib.server.Server):
                 )
 
         event.method_func = handle_and_report
+
+
+async def read_encoded(stream: grpclib.client.Stream[Any, Any]) -> AsyncIterator[list[bytes]]:
+    """The messages of an answer, encoded, each time as many as have come.
+
+    Raises:
+        GRPCError: The call ended with a status that is not OK.
+    """
+    await stream.recv_initial_metadata()
+    buffer = stream._stream.buffer
+    rest, is_over = b"", False
+    while not is_over:
+        with stream._wrapper:
+            chunks = [await buffer._unacked.get()]
+        while not buffer._unacked.empty():
+            chunks.append(buffer._unacked.get_nowait())
+        if size := sum(chunk.ack_size for chunk in chunks):
+            buffer._ack_callback(size)
+        # The end of the stream is a chunk that nobody acknowledges.
+        is_over = not chunks[-1].ack_size
+        data = b"".join([rest, *(chunk.data for chunk in chunks)])
+        messages, start = [], 0
+        while (begin := start + 5) <= len(data):
+            end = begin + int.from_bytes(data[start + 1 : begin], "big")
+            if end > len(data):
+                break
+            messages.append(data[begin:end])
+            start = end
+        rest = data[start:]
+        if messages:
+            yield messages
+    await stream.recv_trailing_metadata()
 
 
 async def send_encoded(stream: grpclib.server.Stream[Any, Any], messages: bytes) -> None:

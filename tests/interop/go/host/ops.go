@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"pyplugin.test/interop/subchannel"
 )
 
 const callTimeout = 10 * time.Second
@@ -30,6 +32,8 @@ type host struct {
 	protocol plugin.ClientProtocol
 	conn     *grpc.ClientConn
 	kv       shared.KV
+	broker   *subchannel.Broker
+	dialled  map[uint32]*subchannel.KV
 
 	stdout, stderr output
 }
@@ -43,6 +47,10 @@ type operation struct {
 	Version string `json:"version"`
 	Millis  int    `json:"millis"`
 	Calls   int    `json:"calls"`
+	ID      uint32 `json:"id"`
+	AtOnce  bool   `json:"at_once"`
+	Stdout  int    `json:"stdout"`
+	Stderr  int    `json:"stderr"`
 }
 
 type answer map[string]any
@@ -80,10 +88,21 @@ func (h *host) do(op operation) (answer, error) {
 	case op.Op == "kill":
 		return h.kill(), nil
 	case op.Op == "put":
-		return nil, h.kv.Put(op.Key, op.Value)
+		return nil, h.put(op.ID, op.Key, op.Value)
 	case op.Op == "get":
-		value, err := h.kv.Get(op.Key)
-		return answer{"value": append([]byte{}, value...)}, err
+		return h.get(op.ID, op.Key)
+	case op.Op == "accept":
+		return h.accept(op.ID, op.Key)
+	case op.Op == "stop":
+		return nil, h.broker.Stop(op.ID)
+	case op.Op == "served":
+		return h.served(op.ID, op.Key)
+	case op.Op == "dial":
+		return h.dial(op.ID, op.Key)
+	case op.Op == "hang_up":
+		return nil, h.hangUp(op.ID)
+	case op.Op == "rounds":
+		return h.rounds(op.Calls, op.AtOnce)
 	case op.Op == "ping":
 		return nil, h.protocol.Ping()
 	case op.Op == "health":
@@ -97,7 +116,7 @@ func (h *host) do(op operation) (answer, error) {
 	case op.Op == "unknown_method":
 		return nil, h.unknownMethod(op.Method)
 	case op.Op == "stdio":
-		return answer{"stdout": h.stdout.bytes(), "stderr": h.stderr.bytes()}, nil
+		return h.stdio(op.Stdout, op.Stderr)
 	}
 	return nil, fmt.Errorf("no operation is called %q", op.Op)
 }
@@ -112,7 +131,7 @@ func (h *host) start() (answer, error) {
 	config.Cmd = exec.Command(h.command[0], h.command[1:]...)
 	config.SyncStdout, config.SyncStderr = &h.stdout, &h.stderr
 	plugins := plugin.PluginSet{
-		shared.PluginNetRPC: &shared.KVGRPCPlugin{},
+		shared.PluginNetRPC: brokered{},
 		shared.PluginGRPC:   &shared.KVGRPCPlugin{},
 	}
 	if h.versions == nil {
@@ -145,7 +164,8 @@ func (h *host) connect() (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.kv = raw.(shared.KV)
+	kv := raw.(brokeredKV)
+	h.kv, h.broker, h.dialled = kv.KV, kv.broker, map[uint32]*subchannel.KV{}
 	return answer{
 		"version": h.client.NegotiatedVersion(),
 		"network": address.Network(),
@@ -158,10 +178,17 @@ func (h *host) kill() answer {
 	if h.client == nil {
 		return nil
 	}
+	for _, kv := range h.dialled {
+		_ = kv.Close()
+	}
+	if h.broker != nil {
+		h.broker.StopAll()
+	}
 	begin := time.Now()
 	h.client.Kill()
 	got := answer{"exited": h.client.Exited(), "millis": time.Since(begin).Milliseconds()}
-	h.client, h.protocol, h.conn, h.kv = nil, nil, nil, nil
+	h.client, h.protocol, h.conn = nil, nil, nil
+	h.kv, h.broker, h.dialled = nil, nil, nil
 	return got
 }
 
@@ -259,15 +286,30 @@ func milliseconds(n int) time.Duration {
 	return time.Duration(n) * time.Millisecond
 }
 
+// stdio gives what the plugin printed, once there is as much as is waited for.
+func (h *host) stdio(stdout, stderr int) (answer, error) {
+	if err := errors.Join(h.stdout.wait(stdout), h.stderr.wait(stderr)); err != nil {
+		return nil, err
+	}
+	return answer{"stdout": h.stdout.bytes(), "stderr": h.stderr.bytes()}, nil
+}
+
 // output is a buffer that one goroutine fills while another looks at it.
 type output struct {
 	guard sync.Mutex
 	got   bytes.Buffer
+
+	// Closed and replaced by each write.
+	more chan struct{}
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.guard.Lock()
 	defer o.guard.Unlock()
+	if o.more != nil {
+		close(o.more)
+		o.more = nil
+	}
 	return o.got.Write(p)
 }
 
@@ -275,4 +317,28 @@ func (o *output) bytes() []byte {
 	o.guard.Lock()
 	defer o.guard.Unlock()
 	return append([]byte{}, o.got.Bytes()...)
+}
+
+func (o *output) wait(count int) error {
+	limit := time.After(callTimeout)
+	for {
+		got, more := o.state()
+		if got >= count {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-limit:
+			return fmt.Errorf("%d bytes came, not %d", got, count)
+		}
+	}
+}
+
+func (o *output) state() (int, chan struct{}) {
+	o.guard.Lock()
+	defer o.guard.Unlock()
+	if o.more == nil {
+		o.more = make(chan struct{})
+	}
+	return o.got.Len(), o.more
 }

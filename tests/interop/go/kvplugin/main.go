@@ -37,7 +37,7 @@ func run() error {
 	}
 
 	plugins := plugin.PluginSet{
-		shared.PluginNetRPC: &shared.KVGRPCPlugin{Impl: newStore()},
+		shared.PluginNetRPC: brokered{store: newStore()},
 		shared.PluginGRPC:   alias{},
 	}
 	if mode := os.Getenv("KV_TCP"); mode != "" {

@@ -12,6 +12,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"pyplugin.test/interop/subchannel"
 )
 
 // realStderr is the process's own: serving puts a pipe in os.Stderr's place.
@@ -21,6 +23,7 @@ var realStderr = os.Stderr
 type store struct {
 	guard  sync.Mutex
 	values map[string][]byte
+	broker *subchannel.Broker
 }
 
 func newStore() *store {
@@ -28,6 +31,9 @@ func newStore() *store {
 }
 
 func (s *store) Put(key string, value []byte) error {
+	if argument, ok := strings.CutPrefix(key, "dial:"); ok {
+		return s.putThere(argument, value)
+	}
 	s.guard.Lock()
 	defer s.guard.Unlock()
 	s.values[key] = slices.Clone(value)
@@ -49,7 +55,12 @@ func (s *store) Get(key string) ([]byte, error) {
 	case "log":
 		return logKinds(argument)
 	case "print":
+		if argument != "" {
+			return printNumbered(argument)
+		}
 		return printBytes(os.Getenv("KV_PRINT"))
+	case "accept", "serve", "stop", "dial", "send":
+		return s.onBroker(name, argument)
 	case "sleep", "bytes", "fat-error":
 		return counted(name, argument)
 	}
@@ -88,4 +99,22 @@ func printBytes(count string) ([]byte, error) {
 		return nil, err
 	}
 	return []byte(strconv.Itoa(n)), nil
+}
+
+// printNumbered prints for an argument of the form stdout:COUNT or
+// stderr:COUNT.
+func printNumbered(argument string) ([]byte, error) {
+	name, text, _ := strings.Cut(argument, ":")
+	count, err := strconv.Atoi(text)
+	if err != nil || count < 0 {
+		return nil, status.Errorf(codes.InvalidArgument, "%q is no count", text)
+	}
+	file, letter := os.Stdout, byte('o')
+	if name == "stderr" {
+		file, letter = os.Stderr, 'e'
+	}
+	if _, err := file.Write(subchannel.Numbered(letter, count)); err != nil {
+		return nil, err
+	}
+	return []byte(text), nil
 }

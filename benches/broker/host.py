@@ -1,0 +1,161 @@
+"""A host that opens connections by the broker, and takes what its plugin prints.
+
+It prints what that cost as JSON; benches/go/brokerhost has the same in Go. It runs in the port's
+environment too. Its argument is a ``Task`` as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from benches.broker.service import HANDSHAKE, BrokeredPlugin, Connection, EmptyServicer, call
+from benches.broker.task import Task
+from benches.readings import Reading, percentiles
+from pyplugin import Client, ClientConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Counter(io.RawIOBase):
+    """Where the plugin's output goes.
+
+    Args:
+        expected: How many bytes are to come.
+
+    Attributes:
+        end: Resolves when the last one is there.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._left = expected
+        self._loop = asyncio.get_running_loop()
+        self.end: asyncio.Future[Reading] = self._loop.create_future()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._left -= len(data)
+        if not self._left:
+            self._loop.call_soon_threadsafe(self.end.set_result, Reading.now())
+        return len(data)
+
+
+class Host:
+    """Measures one plugin.
+
+    Args:
+        task: What is measured.
+        plugin: The plugin.
+        printed: Gets its output.
+    """
+
+    def __init__(self, task: Task, plugin: Connection, printed: Counter) -> None:
+        self._task = task
+        self._plugin = plugin
+        self._printed = printed
+
+    async def measure(self) -> dict[str, Any]:
+        match self._task.measure:
+            case "call":
+                return await self._repeat(self._call)
+            case "host serves":
+                return await self._repeat(self._serve)
+            case "plugin serves":
+                return await self._repeat(self._dial)
+        return await self._costs(self._print)
+
+    async def _call(self) -> None:
+        await self._plugin.get("now")
+
+    async def _serve(self) -> None:
+        """Has the plugin call back under an id."""
+        broker = self._plugin.broker
+        service_id = broker.next_id()
+        server = await broker.accept_and_serve(service_id, [EmptyServicer()])
+        try:
+            await self._plugin.get(f"dial:{service_id}")
+        finally:
+            server.close()
+            await server.wait_closed()
+
+    async def _dial(self) -> None:
+        """Calls what the plugin serves under an id."""
+        service_id = await self._plugin.get("accept")
+        await call(self._plugin.broker, int(service_id))
+        await self._plugin.get(f"stop:{service_id}")
+
+    async def _repeat(self, do: Callable[[], Awaitable[None]]) -> dict[str, Any]:
+        """Does it in turn, and then as often as it can with many in flight."""
+        task = self._task
+        await _times(task.warm, do)
+        times = await _times(task.in_turn, do)
+
+        async def at_once() -> Reading:
+            turns = iter(range(task.at_once))
+
+            async def work() -> None:
+                for _ in turns:
+                    await do()
+
+            await asyncio.gather(*(work() for _ in range(task.in_flight)))
+            return Reading.now()
+
+        return {**percentiles(times), **await self._costs(at_once)}
+
+    async def _print(self) -> Reading:
+        """Has the plugin print, until the last byte has come."""
+        await self._plugin.get(f"{self._task.measure}:{self._task.bytes}")
+        return await self._printed.end
+
+    async def _costs(self, do: Callable[[], Awaitable[Reading]]) -> dict[str, Any]:
+        """The time it takes, and what both processes use of the processors meanwhile."""
+        plugin_began = float(await self._plugin.get("cpu"))
+        began = Reading.now()
+        ended = await do()
+        plugin_ended = float(await self._plugin.get("cpu"))
+        return {
+            "seconds": ended.wall - began.wall,
+            "host_seconds": ended.cpu - began.cpu,
+            "plugin_seconds": plugin_ended - plugin_began,
+        }
+
+
+async def _times(count: int, do: Callable[[], Awaitable[None]]) -> list[int]:
+    times = []
+    for _ in range(count):
+        began = time.perf_counter_ns()
+        await do()
+        times.append(time.perf_counter_ns() - began)
+    return times
+
+
+async def main(task: Task) -> dict[str, Any]:
+    """What was measured.
+
+    Raises:
+        TimeoutError: It took too long.
+    """
+    printed = Counter(task.bytes)
+    # The port has no option for what is printed.
+    options: dict[str, Any] = {"sync_stdout": printed} if task.bytes else {}
+    config = ClientConfig(
+        handshake_config=HANDSHAKE,
+        plugins={"kv_grpc": BrokeredPlugin()},
+        cmd=task.command,
+        auto_mtls=task.auto_mtls,
+        **options,
+    )
+    async with Client(config) as client:
+        host = Host(task, client.dispense("kv_grpc"), printed)
+        return await asyncio.wait_for(host.measure(), task.seconds)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(Task(**json.loads(sys.argv[1]))))))

@@ -1,0 +1,120 @@
+"""What host and plugin have in common, with the port in the place of this package too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import kv_grpc
+import kv_pb2
+from kv import HANDSHAKE
+
+from benches.readings import Reading
+from pyplugin import Plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grpclib.client import Channel
+    from grpclib.server import Stream
+
+    from pyplugin import GRPCBroker
+
+__all__ = ["HANDSHAKE", "BrokeredPlugin", "Connection", "EmptyServicer", "call"]
+
+_BLOCK_BYTES = 64 * 1024
+_LINE_BYTES = 100
+
+
+class EmptyServicer(kv_grpc.KVBase):
+    """Served under the broker's ids; has no values."""
+
+    async def Get(self, stream: Stream[kv_pb2.GetRequest, kv_pb2.GetResponse]) -> None:
+        await stream.recv_message()
+        await stream.send_message(kv_pb2.GetResponse())
+
+    async def Put(self, stream: Stream[kv_pb2.PutRequest, kv_pb2.Empty]) -> None:
+        await stream.recv_message()
+        await stream.send_message(kv_pb2.Empty())
+
+
+async def call(broker: GRPCBroker, service_id: int) -> None:
+    """Makes one call to what the other side serves under an id."""
+    async with await broker.dial(service_id) as channel:
+        await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key="now"))
+
+
+class KeyServicer(EmptyServicer):
+    """Does what its keys ask for; benches/go/brokerplugin lists them."""
+
+    def __init__(self, broker: GRPCBroker) -> None:
+        self._broker = broker
+        self._servers: dict[int, Any] = {}
+
+    async def Get(self, stream: Stream[kv_pb2.GetRequest, kv_pb2.GetResponse]) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        value = await self._do(*request.key.partition(":")[::2])
+        await stream.send_message(kv_pb2.GetResponse(value=value.encode()))
+
+    async def _do(self, name: str, argument: str) -> str:
+        match name:
+            case "now":
+                return ""
+            case "cpu":
+                return f"{Reading.now().cpu:.6f}"
+            case "accept":
+                service_id = self._broker.next_id()
+                self._servers[service_id] = await self._broker.accept_and_serve(
+                    service_id, [EmptyServicer()]
+                )
+                return str(service_id)
+            case "dial":
+                await call(self._broker, int(argument))
+            case "stop":
+                server = self._servers.pop(int(argument))
+                server.close()
+                await server.wait_closed()
+            case _:
+                # The loop has to take what is printed meanwhile.
+                await asyncio.to_thread(_PRINT[name], int(argument))
+        return ""
+
+
+class Connection:
+    """What the host has of the plugin."""
+
+    def __init__(self, broker: GRPCBroker, channel: Channel) -> None:
+        self.broker = broker
+        self._stub = kv_grpc.KVStub(channel)
+
+    async def get(self, key: str) -> str:
+        """The plugin's answer to a key."""
+        reply = await self._stub.Get(kv_pb2.GetRequest(key=key))
+        return reply.value.decode()
+
+
+class BrokeredPlugin(Plugin):
+    """A KV that hands out the broker."""
+
+    def servicers(self, broker: GRPCBroker) -> list[Any]:
+        return [KeyServicer(broker)]
+
+    def stub(self, broker: GRPCBroker, channel: Channel) -> Connection:
+        return Connection(broker, channel)
+
+
+def _write_blocks(left: int) -> None:
+    block = memoryview(b"x" * _BLOCK_BYTES)
+    while left:
+        left -= os.write(1, block[:left])
+
+
+def _print_lines(left: int) -> None:
+    line = "x" * (_LINE_BYTES - 1)
+    for _ in range(left // _LINE_BYTES):
+        print(line)
+
+
+_PRINT: dict[str, Callable[[int], None]] = {"blocks": _write_blocks, "lines": _print_lines}

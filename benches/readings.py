@@ -1,0 +1,27 @@
+"""What hosts and plugins measure of themselves; the environment of the port has all it needs."""
+
+from __future__ import annotations
+
+import resource
+import time
+from typing import NamedTuple
+
+
+class Reading(NamedTuple):
+    """The time, and what this process has used of the processors; in seconds."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Reading:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return cls(time.perf_counter(), usage.ru_utime + usage.ru_stime)
+
+
+def percentiles(nanoseconds: list[int]) -> dict[str, float]:
+    """Sorts times and sums them up."""
+    nanoseconds.sort()
+    last = len(nanoseconds) - 1
+    p50, p99 = (nanoseconds[int(share * last)] / 1000 for share in (0.5, 0.99))
+    return {"p50_us": p50, "p99_us": p99, "count": len(nanoseconds)}
