@@ -47,7 +47,7 @@ bench-broker: $(VENV)/.built
 # no seeds.
 FUZZ_SECONDS ?= 60
 fuzz:
-	for target in handshake hclog_line hclog_chunks; do \
+	for target in handshake hclog_line hclog_chunks yamux_bytes yamux_ops; do \
 	  mkdir -p .build/fuzz/$$target && (cd rust && cargo +nightly fuzz run $$target \
 	    $(abspath .build)/fuzz/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -max_len=2200) || exit 1; \

@@ -286,9 +286,10 @@ class MuxSession:
     ``SESSION_FAILED``  None              It is over with all its streams; see ``failure``.
     ==================  ================  ======================================================
 
-    When a session is over, every call but ``take_out``, ``events``, ``receive_eof``,
-    ``next_timeout``, ``queued`` and ``failure`` raises why. ``take_out`` still gives the frame that
-    tells the peer.
+    Events that come in one list with ``SESSION_FAILED`` happened before it, but the session is over
+    for calls that answer them. When it is over, every call but ``take_out``, ``events``,
+    ``receive_eof``, ``next_timeout``, ``queued`` and ``failure`` raises why. ``take_out`` still
+    gives the frame that tells the peer.
 
     Args:
         is_client: Whether this is the host's end, whose streams have odd ids.

@@ -47,6 +47,7 @@ _PACKAGES = {
     "counter-plugin": f"{_EXAMPLES}/bidirectional/plugin-go-grpc",
     "streaming-host": f"{_EXAMPLES}/streaming",
     "streaming-plugin": f"{_EXAMPLES}/streaming/plugin",
+    "yamuxpeer": "./yamuxpeer",
 }
 # Seconds for one of them with nothing in Go's caches.
 _BUILD_TIMEOUT = 600.0
@@ -69,6 +70,7 @@ class Peers:
         counter_plugin: go-plugin's plugin that calls its host, and keeps numbers in files.
         streaming_host: go-plugin's host that starts ./plugin/streamer, and streams to and from it.
         streaming_plugin: go-plugin's plugin that keeps in a file what is streamed to it.
+        yamux_peer: The other end of a yamux session, see ``yamuxpeer``.
     """
 
     host: str
@@ -81,6 +83,7 @@ class Peers:
     counter_plugin: str
     streaming_host: str
     streaming_plugin: str
+    yamux_peer: str
 
 
 def build() -> Peers:

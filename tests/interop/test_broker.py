@@ -37,7 +37,11 @@ LARGE = 8 * 2**20
 
 PLUGIN = pytest.mark.parametrize("plugin", ["go", "python"])
 TLS = pytest.mark.parametrize("auto_mtls", [False, True], ids=["plain", "mtls"])
-NETWORK = pytest.mark.parametrize("settings", [{}, {"KV_TCP": "ipv4"}], ids=["unix", "tcp"])
+MULTIPLEXED = {"grpc_broker_multiplex": True}
+NETWORK = pytest.mark.parametrize(
+    "settings", [{}, {"KV_TCP": "ipv4"}, MULTIPLEXED], ids=["unix", "tcp", "mux"]
+)
+WAY = pytest.mark.parametrize("settings", [{}, MULTIPLEXED], ids=["unix", "mux"])
 # The loop of a test with a Go host only carries lines.
 GO_HOST = pytest.mark.asyncio(loop_factories=["asyncio"])
 
@@ -52,10 +56,15 @@ async def python_host(peers: Peers, plugin: str, **settings: Any) -> AsyncIterat
 
 @contextlib.asynccontextmanager
 async def go_host(
-    peers: Peers, *, auto_mtls: bool = False, **variables: str
+    peers: Peers,
+    *,
+    auto_mtls: bool = False,
+    grpc_broker_multiplex: bool = False,
+    **variables: str,
 ) -> AsyncIterator[GoHost]:
     """The Go host with our plugin."""
     options = ["-mtls"] if auto_mtls else []
+    options += ["-mux"] if grpc_broker_multiplex else []
     async with GoHost(peers, COMMAND, *options, env=variables) as host:
         await host.start()
         yield host
@@ -118,7 +127,7 @@ async def back(host: Client, value: bytes) -> None:
 @TLS
 @NETWORK
 async def test_either_side_dials_the_other(
-    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, str]
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
     async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as host:
         await there(host, b"\0v\xff")
@@ -128,8 +137,11 @@ async def test_either_side_dials_the_other(
 
 @PLUGIN
 @TLS
-async def test_thirty_sub_channels_in_a_row(peers: Peers, plugin: str, auto_mtls: bool) -> None:
-    async with python_host(peers, plugin, auto_mtls=auto_mtls) as host:
+@WAY
+async def test_thirty_sub_channels_in_a_row(
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
+) -> None:
+    async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as host:
         for number in range(15):
             await there(host, b"%d" % number)
             await back(host, b"%d" % number)
@@ -139,7 +151,7 @@ async def test_thirty_sub_channels_in_a_row(peers: Peers, plugin: str, auto_mtls
 @TLS
 @NETWORK
 async def test_fifty_sub_channels_each_way_at_once(
-    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, str]
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
     async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as host:
         numbers = [b"%d" % number for number in range(50)]
@@ -151,10 +163,11 @@ async def test_fifty_sub_channels_each_way_at_once(
 
 @PLUGIN
 @TLS
+@WAY
 async def test_a_host_dials_before_the_announcement(
-    peers: Peers, plugin: str, auto_mtls: bool
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
-    async with python_host(peers, plugin, auto_mtls=auto_mtls) as host:
+    async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as host:
         dial = asyncio.ensure_future(host.broker.dial(700))
         # Answered before the plugin is asked to serve.
         await get(host, "bytes:1")
@@ -166,10 +179,11 @@ async def test_a_host_dials_before_the_announcement(
 
 @PLUGIN
 @TLS
+@WAY
 async def test_a_plugin_dials_before_the_announcement(
-    peers: Peers, plugin: str, auto_mtls: bool
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
-    async with python_host(peers, plugin, auto_mtls=auto_mtls) as host:
+    async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as host:
         value = asyncio.ensure_future(get(host, "dial:700:numbered:8"))
         # Comes to the plugin after the other.
         await get(host, "bytes:1")
@@ -195,7 +209,7 @@ async def test_many_channels_to_one_server(peers: Peers, plugin: str, auto_mtls:
 @TLS
 @NETWORK
 async def test_messages_of_8_mebibytes(
-    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, str]
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
     expected, store = numbered("n", LARGE), Store()
     async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as host:
@@ -213,10 +227,11 @@ async def test_messages_of_8_mebibytes(
 
 @PLUGIN
 @TLS
+@WAY
 async def test_a_plugin_killed_while_it_is_dialled(
-    peers: Peers, plugin: str, auto_mtls: bool
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
-    async with python_host(peers, plugin, auto_mtls=auto_mtls) as host:
+    async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as host:
         assert host.pid is not None
         channel = await host.broker.dial(int(await get(host, "accept")))
         assert await get(channel, "numbered:1") == b"n"
@@ -249,8 +264,11 @@ async def test_a_plugin_killed_during_a_call_to_the_host(peers: Peers, plugin: s
 
 @PLUGIN
 @TLS
-async def test_an_id_that_nobody_serves(peers: Peers, plugin: str, auto_mtls: bool) -> None:
-    async with python_host(peers, plugin, auto_mtls=auto_mtls) as host:
+@WAY
+async def test_an_id_that_nobody_serves(
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
+) -> None:
+    async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as host:
         with pytest.raises(BrokerTimeout, match=r"broker id 77 within 0\.2 s") as raised:
             await host.broker.dial(77, timeout=0.2)
         assert isinstance(raised.value, TimeoutError)
@@ -261,10 +279,11 @@ async def test_an_id_that_nobody_serves(peers: Peers, plugin: str, auto_mtls: bo
 
 @PLUGIN
 @TLS
+@WAY
 async def test_a_server_that_is_stopped_ends_its_channels(
-    peers: Peers, plugin: str, auto_mtls: bool
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
-    async with python_host(peers, plugin, auto_mtls=auto_mtls) as host:
+    async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as host:
         service_id = int(await get(host, "accept"))
         async with await host.broker.dial(service_id) as channel:
             assert await get(channel, "numbered:1") == b"n"
@@ -313,7 +332,7 @@ async def failure(host: GoHost, op: str, **fields: Any) -> tuple[str | None, str
 @TLS
 @NETWORK
 async def test_either_side_dials_the_other_in_go(
-    peers: Peers, auto_mtls: bool, settings: dict[str, str]
+    peers: Peers, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
     async with go_host(peers, auto_mtls=auto_mtls, **settings) as host:
         service_id = (await host.do("accept"))["id"]
@@ -334,8 +353,11 @@ async def test_either_side_dials_the_other_in_go(
 
 @GO_HOST
 @TLS
-async def test_thirty_sub_channels_in_a_row_in_go(peers: Peers, auto_mtls: bool) -> None:
-    async with go_host(peers, auto_mtls=auto_mtls) as host:
+@WAY
+async def test_thirty_sub_channels_in_a_row_in_go(
+    peers: Peers, auto_mtls: bool, settings: dict[str, Any]
+) -> None:
+    async with go_host(peers, auto_mtls=auto_mtls, **settings) as host:
         done = await host.do("rounds", calls=30)
         assert done == {"there": 30, "back": 30, "error": ""}
 
@@ -344,7 +366,7 @@ async def test_thirty_sub_channels_in_a_row_in_go(peers: Peers, auto_mtls: bool)
 @TLS
 @NETWORK
 async def test_fifty_sub_channels_each_way_at_once_in_go(
-    peers: Peers, auto_mtls: bool, settings: dict[str, str]
+    peers: Peers, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
     async with go_host(peers, auto_mtls=auto_mtls, **settings) as host:
         done = await host.do("rounds", calls=50, at_once=True)
@@ -353,8 +375,11 @@ async def test_fifty_sub_channels_each_way_at_once_in_go(
 
 @GO_HOST
 @TLS
-async def test_dials_meet_announcements_in_go(peers: Peers, auto_mtls: bool) -> None:
-    async with go_host(peers, auto_mtls=auto_mtls) as host:
+@WAY
+async def test_dials_meet_announcements_in_go(
+    peers: Peers, auto_mtls: bool, settings: dict[str, Any]
+) -> None:
+    async with go_host(peers, auto_mtls=auto_mtls, **settings) as host:
         await host.do("dial", id=700, key="serve:700")
         assert await host.get("numbered:8", id=700) == b"n000000\n"
         met = await host.do("accept", id=701, key="dial:701:numbered:3")
@@ -365,7 +390,7 @@ async def test_dials_meet_announcements_in_go(peers: Peers, auto_mtls: bool) -> 
 @TLS
 @NETWORK
 async def test_messages_of_8_mebibytes_in_go(
-    peers: Peers, auto_mtls: bool, settings: dict[str, str]
+    peers: Peers, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
     expected = numbered("n", LARGE)
     async with go_host(peers, auto_mtls=auto_mtls, **settings) as host:

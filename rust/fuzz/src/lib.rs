@@ -3,7 +3,11 @@
 mod handshake;
 mod hclog_chunks;
 mod hclog_line;
+mod yamux_bytes;
+mod yamux_ops;
 
 pub use handshake::handshake;
 pub use hclog_chunks::hclog_chunks;
 pub use hclog_line::hclog_line;
+pub use yamux_bytes::yamux_bytes;
+pub use yamux_ops::yamux_ops;

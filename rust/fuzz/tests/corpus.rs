@@ -29,3 +29,13 @@ fn hclog_chunks() {
 fn handshake() {
     replay("handshake", pyplugin_fuzz::handshake);
 }
+
+#[test]
+fn yamux_bytes() {
+    replay("yamux_bytes", pyplugin_fuzz::yamux_bytes);
+}
+
+#[test]
+fn yamux_ops() {
+    replay("yamux_ops", pyplugin_fuzz::yamux_ops);
+}

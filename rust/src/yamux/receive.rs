@@ -167,11 +167,12 @@ impl<B: AsRef<[u8]>> Session<B> {
         if header.has(RST) {
             self.remove(id);
             self.events.push_back(Event::StreamReset(id));
-        } else if header.has(FIN) && self.payload.is_none() {
-            self.end(id);
-        } else if !is_data {
-            self.queue_turn(id);
+            return Ok(());
         }
+        if header.has(FIN) && self.payload.is_none() {
+            self.end(id);
+        }
+        self.queue_turn(id);
         Ok(())
     }
 

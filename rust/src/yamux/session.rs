@@ -156,7 +156,7 @@ impl<B: AsRef<[u8]>> Session<B> {
     ///
     /// The session is over, the stream is gone, or our half of it is finished.
     pub fn send(&mut self, id: StreamId, chunk: B) -> Result<usize, LocalError> {
-        self.accept(id)?;
+        self.check()?;
         let low_mark = self.config.low_mark;
         let stream = self.streams.get_mut(&id).ok_or(LocalError::NoStream { stream: id })?;
         if stream.finish != Finish::No {
@@ -165,6 +165,9 @@ impl<B: AsRef<[u8]>> Session<B> {
         stream.push(chunk);
         let queued = stream.queued();
         stream.is_full |= queued > low_mark;
+        if stream.opening == Opening::Unaccepted {
+            self.accept(id)?;
+        }
         self.queue_turn(id);
         Ok(queued)
     }
@@ -207,7 +210,7 @@ impl<B: AsRef<[u8]>> Session<B> {
             && stream.finish == Finish::No
         {
             stream.finish = Finish::Due;
-            // As in Go, a stream that is ended does not fail the session any more.
+            // Go acknowledges no stream that was finished before it was accepted.
             self.forget_open(id);
             self.queue_turn(id);
         }

@@ -117,6 +117,18 @@ fn flags_of_one_frame_are_told_in_order() {
 }
 
 #[test]
+fn a_window_that_comes_with_the_end_is_used() {
+    let mut client = End::new(Side::Client);
+    let id = client.open();
+    let window = INITIAL_WINDOW as usize;
+    client.session.send(id, vec![0; window + 5]).unwrap();
+    client.headers();
+    assert_eq!(client.events(), [Seen::Writable(id)]);
+    assert_eq!(client.receive(&update(ACK | FIN, id, 5)), [Seen::Acked(id), Seen::Finished(id)]);
+    assert_eq!(client.headers(), [Header { kind: Kind::Data, flags: 0, stream: id, length: 5 }]);
+}
+
+#[test]
 fn payload_of_a_reset_is_not_told() {
     let mut server = End::new(Side::Server);
     server.receive(&update(SYN, 1, 0));

@@ -146,13 +146,13 @@ fn settle(halves: &mut [Half; 2]) {
         for index in [0, 1] {
             let [client, server] = &mut *halves;
             let (from, to) = if index == 0 { (client, server) } else { (server, client) };
+            for (id, held) in &mut from.held {
+                from.end.session.consume(*id, std::mem::take(held)).unwrap();
+            }
             let out = from.end.drain();
             from.wire.extend(out);
             moved |= !from.wire.is_empty();
             deliver(from, to, usize::MAX);
-            for (id, held) in &mut to.held {
-                to.end.session.consume(*id, std::mem::take(held)).unwrap();
-            }
         }
         if !moved {
             return;

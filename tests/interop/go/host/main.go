@@ -61,6 +61,7 @@ func run() error {
 
 func parse() (*host, error) {
 	mtls := flag.Bool("mtls", false, "use AutoMTLS")
+	mux := flag.Bool("mux", false, "ask for one multiplexed connection")
 	versions := flag.String("versions", "", "versions to offer in place of 1, comma-joined")
 	group := flag.String("socket-group", "", "group of the unix sockets")
 	minPort := flag.Uint("min-port", 0, "lowest TCP port")
@@ -83,12 +84,13 @@ func parse() (*host, error) {
 	}
 
 	config := plugin.ClientConfig{
-		HandshakeConfig:  shared.Handshake,
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		AutoMTLS:         *mtls,
-		MinPort:          *minPort,
-		MaxPort:          *maxPort,
-		Logger:           logger,
+		HandshakeConfig:     shared.Handshake,
+		AllowedProtocols:    []plugin.Protocol{plugin.ProtocolGRPC},
+		AutoMTLS:            *mtls,
+		GRPCBrokerMultiplex: *mux,
+		MinPort:             *minPort,
+		MaxPort:             *maxPort,
+		Logger:              logger,
 	}
 	if *group != "" {
 		config.UnixSocketConfig = &plugin.UnixSocketConfig{Group: *group}
