@@ -8,15 +8,15 @@
     │   ├── AppProtocolMismatch
     │   ├── UnsupportedProtocol
     │   ├── PluginNotFound          (also FileNotFoundError)
-    │   └── PluginNotExecutable     (also PermissionError)
+    │   ├── PluginNotExecutable     (also PermissionError)
+    │   └── ReattachError
+    │       └── ProcessNotFound     (also ProcessLookupError)
     ├── MagicCookieMismatch
     ├── ProcessExitedError
     │   └── PluginCrashed           (also grpclib's GRPCError, status UNAVAILABLE)
     ├── StartTimeout                (also TimeoutError)
     ├── TLSError
     ├── ChecksumMismatch
-    ├── ReattachError
-    │   └── ProcessNotFound         (also ProcessLookupError)
     ├── BrokerError
     │   └── BrokerTimeout           (also TimeoutError)
     └── MuxError
@@ -158,7 +158,7 @@ class ChecksumMismatch(PyPluginError):
     """The plugin's executable is not the one that ``secure_config`` describes."""
 
 
-class ReattachError(PyPluginError):
+class ReattachError(HandshakeError):
     """A running plugin could not be attached to."""
 
 

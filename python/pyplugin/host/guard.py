@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 
@@ -31,32 +32,42 @@ done
 
 
 class _Guard:
+    """It runs while there is a plugin."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._groups: set[int] = set()
+        self._pid = 0
         self._pipe = -1
 
     def add(self, group: int) -> None:
         """Has it end the process group ``group`` when this process dies."""
         with self._lock:
-            if self._pipe < 0:
+            if not self._groups:
                 self._start()
-        self._tell("+", group)
+            self._groups.add(group)
+            self._tell("+", group)
 
     def remove(self, group: int) -> None:
         """The group has ended: its number may be another's by now."""
-        self._tell("-", group)
+        with self._lock:
+            self._groups.discard(group)
+            if self._groups:
+                self._tell("-", group)
+            elif self._pid:
+                self._stop()
 
     def forget(self) -> None:
         """In a child made by fork: its parent's guard is not to wait for it too."""
         self._lock = threading.Lock()
-        if self._pipe >= 0:
+        if self._pid:
             os.close(self._pipe)
-            self._pipe = -1
+        self._groups, self._pid, self._pipe = set(), 0, -1
 
     def _start(self) -> None:
         read_end, self._pipe = os.pipe()
         try:
-            os.posix_spawn(
+            self._pid = os.posix_spawn(
                 _SHELL,
                 [_SHELL, "-c", _SCRIPT],
                 {"PATH": os.defpath},
@@ -70,6 +81,14 @@ class _Guard:
             )
         finally:
             os.close(read_end)
+
+    def _stop(self) -> None:
+        # It has nothing to do any more, and ends at once by this.
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        os.close(self._pipe)
+        self._pid, self._pipe = 0, -1
 
     def _tell(self, what: str, group: int) -> None:
         # Somebody may have killed it.
