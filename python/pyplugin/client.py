@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import logging
 import os
@@ -31,6 +32,7 @@ from .errors import (
     HandshakeError,
     PluginCrashed,
     ProcessExitedError,
+    ProcessNotFound,
     PyPluginError,
     ReattachError,
     StartTimeout,
@@ -48,23 +50,27 @@ from .host.process import (
     describe_exit,
     process_start,
 )
+from .host.runner import PluginCommand, RunnerProcess
 from .host.stderr import StderrReader, check_forward
 from .host.stdio import StdioReader
 from .host.stdout import StdoutReader
 from .net.grpc import PluginChannel
 from .net.tasks import TaskScope
 from .net.tls import OwnTLS
-from .net.transport import Address, make_socket_folder, open_listener
+from .net.transport import Address, make_socket_folder, open_listener, remove_socket
 from .plugin import as_versioned
 from .reattach import ReattachConfig
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import BinaryIO
 
     from .host.process import PluginProcess
+    from .host.runner import RunnerFunc
     from .mtls import Cert, Identity
     from .net.grpc import ErrorFactory
     from .net.mux import MuxConnection, MuxStream
+    from .net.transport import AddressTranslator, Listener
     from .plugin import PluginSet
 
 __all__ = ["Client", "ClientConfig"]
@@ -96,16 +102,18 @@ class Client:
         config: What to start, or where to attach.
 
     Raises:
-        ValueError: Not exactly one of ``cmd`` and ``reattach`` is set, or ``cmd`` is empty.
+        ValueError: Not exactly one of ``cmd`` (or ``runner_func``) and ``reattach`` is set, or
+            ``cmd`` is empty.
     """
 
     def __init__(self, config: ClientConfig) -> None:
-        if (config.cmd is None) == (config.reattach is None):
-            raise ValueError("exactly one of `cmd` or `reattach` must be set")
+        is_started = config.cmd is not None or config.runner_func is not None
+        if is_started == (config.reattach is not None):
+            raise ValueError("exactly one of `cmd` (or `runner_func`) and `reattach` must be set")
         if config.cmd is not None and not config.cmd:
             raise ValueError("`cmd` is empty: it needs at least the plugin's program")
         self._config = config
-        self._name = plugin_name(config.cmd) if config.cmd else "reattached plugin"
+        self._name = plugin_name(config.cmd) if config.cmd else _nameless(config)
         self._logger = config.logger or logging.getLogger("pyplugin.host")
         self._state = _State.IDLE
         self._lock = asyncio.Lock()
@@ -245,7 +253,13 @@ class Client:
             HandshakeError: It is not well.
             RuntimeError: The client is not started, or was killed.
         """
-        await self._check_health(self._require(self._channel))
+        channel = self._require(self._channel)
+        try:
+            await self._check_health(channel)
+        except HandshakeError as error:
+            error.plugin = self._name
+            error.args = (f"{self}: {error}",)
+            raise
 
     def reattach_config(self) -> ReattachConfig | None:
         """What another host needs to attach to this plugin; None before ``start()``.
@@ -271,7 +285,8 @@ class Client:
         """Ends the plugin and everything of this client. Idempotent.
 
         It asks the plugin to shut down, and after ``kill_timeout`` seconds each sends SIGTERM and
-        then SIGKILL. A plugin that was reattached is only asked. Calls in flight end with a
+        then SIGKILL, to the plugin and to all that it started and left in its process group. A
+        plugin that was attached to as a ``test`` is left alone. Calls in flight end with a
         ``GRPCError`` of status ``UNAVAILABLE``. When the caller is cancelled, the work goes on to
         its end in the background.
         """
@@ -323,8 +338,9 @@ class Client:
                 self._watch(self._runner)
             self._handshake, self._tls = _reattached(reattach)
         else:
-            cert, runner = self._spawn()
+            cert, runner = await self._run_command()
             self._handshake = await self._read_handshake(runner)
+            self._handshake = self._translated(self._handshake)
             self._tls = self._make_identity(self._handshake, cert)
         self._plugins = self._choose_plugins(self._handshake)
         address = Address(self._handshake.network, self._handshake.address)
@@ -345,11 +361,12 @@ class Client:
         await self._reach(self._channel)
         self._channel.explain = self._explain_loss
         self._broker = GRPCBroker(
-            open_listener=lambda: open_listener(PluginEnvironment(socket_dir=self._socket_folder)),
+            open_listener=self._open_listener,
             identity=self._tls,
             logger=self._logger,
             explain=self._explain_loss,
             mux=self._mux,
+            translator=self._translator,
         )
         self._tasks.spawn(self._run_broker(self._channel, self._broker), "broker")
         self._stdio = StdioReader(
@@ -371,10 +388,32 @@ class Client:
             self._mux = await connect(address, self._logger)
         return self._mux.open_stream()
 
-    def _spawn(self) -> tuple[Cert | None, ProcessRunner]:
+    @property
+    def _translator(self) -> AddressTranslator | None:
+        return self._runner.translator if isinstance(self._runner, RunnerProcess) else None
+
+    def _translated(self, handshake: HandshakeLine) -> HandshakeLine:
+        """The handshake with the address as it is on this side."""
+        if self._translator is None:
+            return handshake
+        try:
+            network, address = self._translator.plugin_to_host(handshake.network, handshake.address)
+        except Exception as error:
+            raise HandshakeError(
+                f"plugin_to_host of its runner raised for {handshake.address!r}: {error!r}"
+            ) from error
+        return dataclasses.replace(handshake, network=network, address=address)
+
+    def _open_listener(self) -> Listener:
+        """Where the plugin finds what the broker serves: next to its own sockets."""
+        sockets = self._config.unix_socket_config or UnixSocketConfig()
+        return open_listener(
+            PluginEnvironment(socket_dir=self._socket_folder, socket_group=sockets.group)
+        )
+
+    async def _run_command(self) -> tuple[Cert | None, PluginProcess]:
         config = self._config
-        assert config.cmd is not None
-        command = list(config.cmd)
+        command = list(config.cmd or ())
         if config.log_forward is not None:
             check_forward(config.log_forward)
         cert = None
@@ -385,7 +424,11 @@ class Client:
         extra = config.env or {}
         sockets = config.unix_socket_config or UnixSocketConfig()
         if ENV_UNIX_SOCKET_DIR not in extra:
-            self._socket_folder = make_socket_folder(sockets.temp_dir, sockets.group)
+            try:
+                self._socket_folder = make_socket_folder(sockets.temp_dir, sockets.group)
+            except (OSError, LookupError) as error:
+                reason = error.args[0] if isinstance(error, LookupError) else error
+                raise HandshakeError(f"the folder of its sockets: {reason}") from error
         environment = host_environment(
             {} if config.skip_host_env else os.environ,
             extra,
@@ -398,14 +441,40 @@ class Client:
             multiplex=config.grpc_broker_multiplex,
             orphan_guard=config.orphan_guard,
         )
+        if config.runner_func is not None:
+            plugin = PluginCommand(args=command, env=environment, cwd=config.cwd)
+            return cert, await self._start_runner(config.runner_func, plugin)
         if config.secure_config is not None:
-            command[0] = config.secure_config.check(command[0], environment, config.cwd)
+            # A large file takes a while.
+            command[0] = await asyncio.to_thread(
+                config.secure_config.check, command[0], environment, config.cwd
+            )
+            if self._is_killed():
+                raise ProcessExitedError("kill() ended it before it was started")
         self._runner = runner = ProcessRunner(command, env=environment, cwd=config.cwd)
-        if config.orphan_guard and GUARD is not None:
-            GUARD.add(runner.pid)
-            runner.exited.add_done_callback(lambda _: GUARD.remove(runner.pid))
         self._watch(runner)
-        self._stdout = StdoutReader(runner.stdout)
+        self._read_pipes(runner.stdout, runner.stderr)
+        if config.orphan_guard and GUARD is not None:
+            GUARD.add(runner.pid, self._socket_folder)
+            runner.gone.add_done_callback(partial(_unguard, runner.pid))
+        return cert, runner
+
+    async def _start_runner(self, make: RunnerFunc, command: PluginCommand) -> RunnerProcess:
+        try:
+            custom = make(self._logger, command, self._socket_folder or "")
+        except Exception as error:
+            raise HandshakeError(f"runner_func raised: {error!r}") from error
+        if not command.args:
+            self._name = custom.name
+        self._runner = runner = RunnerProcess(custom, self._logger)
+        pipes = await runner.start()
+        self._watch(runner)
+        self._read_pipes(*pipes)
+        return runner
+
+    def _read_pipes(self, stdout: BinaryIO, stderr: BinaryIO) -> None:
+        config = self._config
+        self._stdout = StdoutReader(stdout)
         logger = config.stderr_logger or (
             config.logger.getChild("stderr")
             if config.logger
@@ -413,7 +482,7 @@ class Client:
         )
         is_logged = config.log_sink is None and config.log_forward is None
         self._stderr = StderrReader(
-            runner.stderr,
+            stderr,
             self._name,
             logger,
             sink=config.log_sink,
@@ -422,9 +491,8 @@ class Client:
             level=config.log_level or config.stderr_logger or (logger if is_logged else "trace"),
             buffer_size=config.plugin_log_buffer_size,
         )
-        return cert, runner
 
-    async def _read_handshake(self, runner: ProcessRunner) -> HandshakeLine:
+    async def _read_handshake(self, runner: PluginProcess) -> HandshakeLine:
         assert self._stdout is not None
         line = self._stdout.line
         either: list[asyncio.Future[Any]] = [line, runner.exited]
@@ -495,8 +563,11 @@ class Client:
                 if not isinstance(cause, ConnectionRefusedError | FileNotFoundError):
                     raise await self._unreachable(error, cause) from error
                 delay = next(delays, delay)
-                if await self._has_exited(delay):
+                has_exited = await self._has_exited(delay)
+                if has_exited and self._config.reattach is None:
                     raise ProcessExitedError("it ended right after its handshake") from error
+                if has_exited:
+                    raise ProcessNotFound("it ended just now; start it anew") from error
                 if self._config.reattach is not None:
                     raise ReattachError(
                         f"nothing listens at its address any more: {error.message}"
@@ -538,6 +609,9 @@ class Client:
         """Leaves nothing of a failed start, and lets ``error`` say all that is known about it."""
         code = self._runner.exit_code if self._runner else None
         stdout, stderr, handshake = self._stdout, self._stderr, self._handshake
+        notes = ""
+        if isinstance(self._runner, RunnerProcess) and isinstance(error, PyPluginError):
+            notes = await self._runner.diagnose()
         if self._runner is not None and self._runner.is_ours:
             self._runner.kill()
         await self._release()
@@ -548,9 +622,9 @@ class Client:
             error.exit_code = code
             error.stdout_head = stdout.head if stdout and handshake is None else b""
             error.stderr_tail = stderr.tail if stderr else ()
-            error.args = (self._describe(error), *error.args[1:])
+            error.args = (self._describe(error, notes), *error.args[1:])
 
-    def _describe(self, error: PyPluginError) -> str:
+    def _describe(self, error: PyPluginError, notes: str) -> str:
         lines = [f"plugin {self._name!r}: {error}"]
         if error.exit_code is not None:
             lines.append(f"Its process {describe_exit(error.exit_code)}.")
@@ -561,10 +635,15 @@ class Client:
             )
         lines += _quote(error.stderr_tail)
         if isinstance(error, HandshakeError | ProcessExitedError) and not error.stderr_tail:
-            environment = {**os.environ, **(self._config.env or {})}
-            notes = diagnose(self._config.cmd or (), environment, self._config.cwd)
-            lines += [notes] if notes and notes not in str(error) else []
+            lines += [found for found in [self._diagnose()] if found not in str(error)]
+        lines += [notes] if notes else []
         return "\n".join(lines)
+
+    def _diagnose(self) -> str:
+        if self._config.cmd is None or self._config.runner_func is not None:
+            return ""
+        environment = {**os.environ, **(self._config.env or {})}
+        return diagnose(self._config.cmd, environment, self._config.cwd)
 
     # Run
 
@@ -584,6 +663,7 @@ class Client:
         status = await asyncio.shield(runner.exited)
         await self._finish_pipes()
         broker.fail(f"{self} {describe_exit(status)}")
+        self._remove_socket_folder()
         self._logger.info("%s %s", self, describe_exit(status))
 
     async def _explain_loss(self, reason: str) -> ErrorFactory:
@@ -646,6 +726,8 @@ class Client:
                 channel.close()
             if runner is not None:
                 await self._end_process(runner)
+                if isinstance(runner, AttachedProcess) and self._handshake and self.exited:
+                    remove_socket(Address(self._handshake.network, self._handshake.address))
         except BaseException:
             if runner is not None:
                 runner.kill()
@@ -670,15 +752,18 @@ class Client:
         seconds = self._config.kill_timeout
         if await runner.wait(seconds):
             return
-        self._logger.warning("%s did not end within %g s: sending SIGTERM", self, seconds)
-        runner.terminate()
-        if await runner.wait(seconds):
-            return
-        self._logger.warning("%s ignored SIGTERM for %g s: sending SIGKILL", self, seconds)
+        if runner.has_signals:
+            self._logger.warning("%s did not end within %g s: sending SIGTERM", self, seconds)
+            runner.terminate()
+            if await runner.wait(seconds):
+                return
+            self._logger.warning("%s ignored SIGTERM for %g s: sending SIGKILL", self, seconds)
+        else:
+            self._logger.warning("%s did not end within %g s: killing it", self, seconds)
         runner.kill()
-        if runner.is_ours:
+        if isinstance(runner, ProcessRunner):
             await asyncio.shield(runner.exited)
-        elif not await runner.wait(seconds):
+        elif not await runner.wait(seconds) and runner.has_signals:
             self._logger.error("%s does not end: this user may not end it", self)
 
     async def _release(self) -> None:
@@ -700,15 +785,27 @@ class Client:
                 await mux.aclose()
         finally:
             await self._finish_pipes()
-            if self._socket_folder is not None:
-                shutil.rmtree(self._socket_folder, ignore_errors=True)
-                self._socket_folder = None
+            self._remove_socket_folder()
             await self._tasks.aclose()
             if stdio is not None:
                 await stdio.finish()
 
+    def _remove_socket_folder(self) -> None:
+        if self._socket_folder is not None:
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
+            self._socket_folder = None
+
 
 Item = TypeVar("Item")
+
+
+def _nameless(config: ClientConfig) -> str:
+    return "reattached plugin" if config.runner_func is None else "plugin of a runner"
+
+
+def _unguard(group: int, _: asyncio.Future[None]) -> None:
+    assert GUARD is not None
+    GUARD.remove(group)
 
 
 def _reattached(config: ReattachConfig) -> tuple[HandshakeLine, Identity | None]:

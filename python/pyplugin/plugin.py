@@ -21,6 +21,10 @@ class Plugin(abc.ABC):
     def servicers(self, broker: GRPCBroker) -> list[Any]:
         """The grpclib servicers to serve. Called once, in the plugin's process.
 
+        Methods of theirs that are no coroutine functions may block: each call runs in a thread of
+        its own. They take the request, or an iterator of the requests, and return the answer, or an
+        iterable of the answers; a ``GRPCError`` that they raise is the status.
+
         Args:
             broker: For sub-channels to and from the host.
         """

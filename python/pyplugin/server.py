@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._compat import timeout
@@ -25,6 +26,7 @@ from .net.transport import open_listener
 from .plugin import Plugin, as_versioned
 from .reattach import ReattachConfig
 from .serving.config import ServeConfig, ServeTestConfig
+from .serving.early import count_unread, take_buffered
 from .serving.hclog import configure_logging
 from .serving.health import HealthServicer
 from .serving.orphan import HostWatch
@@ -32,6 +34,8 @@ from .serving.reflection import ReflectionServicer
 from .serving.stdio import GRPCStdioServicer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .mtls import Cert
     from .net.mux import MuxConnection
     from .net.tls import TLS
@@ -42,6 +46,8 @@ __all__ = ["ServeConfig", "ServeTestConfig", "serve", "serve_async", "serve_dev"
 
 # Seconds for the process to end once everything it served has been closed.
 _EXIT_TIMEOUT = 1.0
+# How much of what was printed too early its warning quotes.
+_QUOTED_BYTES = 80
 
 
 def serve(config: ServeConfig) -> None:
@@ -68,10 +74,11 @@ def serve(config: ServeConfig) -> None:
 async def serve_async(config: ServeConfig) -> None:
     """Serves a plugin as ``serve()`` does, in the event loop of a program that has its own.
 
-    Cancelling it ends the serving.
+    The program goes on when it returns. Cancelling it ends the serving; ``on_shutdown`` is not
+    called then. SIGINT and SIGTERM are the program's again afterwards.
 
     Raises:
-        SystemExit: As ``serve()``.
+        SystemExit: As ``serve()``. With ``config.test`` the reason itself is raised.
     """
     _prepare(config)
     if status := await _serve(config, _LastResort(enabled=False)):
@@ -82,32 +89,36 @@ async def serve_dev(config: ServeConfig, name: str) -> None:
     """Serves a plugin that a developer started, in a debugger for example, for hosts to attach to.
 
     It prints what they attach by, ``{name: {...}}`` in go-plugin's field names, as one line of JSON
-    on stdout: the form of Terraform's ``TF_REATTACH_PROVIDERS``. Cancel it to end it; hosts that
-    attach leave it running.
+    on stdout: the form of Terraform's ``TF_REATTACH_PROVIDERS``. Ctrl-C under ``asyncio.run()``,
+    SIGTERM or cancelling it ends it; hosts that attach leave it running.
 
     Args:
         config: What is served. ``test`` is set by this function.
         name: What the host calls the plugin: ``registry.terraform.io/me/mine`` for example.
 
     Raises:
-        SystemExit: Status 1: it cannot serve; the reason is on stderr.
+        OSError: It cannot serve, likewise LookupError, ValueError and TLSError.
     """
-    import json
-
     test = ServeTestConfig()
     configure_logging(config.log_level)
-    tasks = TaskScope("serve", logging.getLogger("pyplugin.plugin"))
-    serving = tasks.spawn(serve_async(replace(config, test=test)), "serve")
-    ready = tasks.spawn(test.reattach_config(), "ready")
+    logger = config.logger or logging.getLogger("pyplugin.plugin")
+    tasks = TaskScope("serve", logger)
+    restore = _handle(signal.SIGTERM, test.stop.set)
     try:
-        await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if ready.done():
-            line = json.dumps({name: ready.result().to_go()})
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
-        await serving
+        ready = tasks.spawn(_print_reattach(test, name), "ready")
+        await serve_async(replace(config, test=test))
+        await ready
     finally:
+        restore()
         await tasks.aclose()
+
+
+async def _print_reattach(test: ServeTestConfig, name: str) -> None:
+    import json
+
+    reattach = await test.reattach_config()
+    sys.stdout.write(json.dumps({name: reattach.to_go()}) + "\n")
+    sys.stdout.flush()
 
 
 def _is_test(config: ServeConfig) -> bool:
@@ -145,78 +156,114 @@ class _LastResort:
 
 async def _serve(config: ServeConfig, exits: _LastResort) -> int:
     logger = config.logger or logging.getLogger("pyplugin.plugin")
+    async with contextlib.AsyncExitStack() as undo:
+        try:
+            return await _serve_until_shutdown(config, logger, exits, undo)
+        except BaseException as error:
+            if config.test is not None:
+                config.test.set_failed(error)
+            raise
+
+
+async def _serve_until_shutdown(
+    config: ServeConfig,
+    logger: logging.Logger,
+    exits: _LastResort,
+    undo: contextlib.AsyncExitStack,
+) -> int:
+    """Serves. What ``undo`` is given ends it, in the opposite order and to the last."""
     is_test = _is_test(config)
-    tasks = TaskScope("serve", logger)
     stdio = GRPCStdioServicer(logger)
     controller = GRPCControllerServicer(before_answer=stdio.flush)
     shutdown = controller.shutdown_event
     if not is_test:
-        _handle_signals(shutdown, logger)
+        _handle_signals(shutdown, logger, undo)
     try:
         # A test's own environment says nothing of a host.
         environment = PluginEnvironment.from_mapping({} if config.test else os.environ)
         cert, tls = _tls(config, environment)
         listener = open_listener(environment, force_tcp=config.force_tcp)
     except (OSError, LookupError, ValueError, TLSError) as error:
+        if config.test is not None:
+            raise
         logger.error("cannot serve this plugin: %s", error)
         return 1
-    watch = HostWatch(shutdown.set)
-    try:
-        for text in environment.bad_versions:
-            logger.warning("the host listed a protocol version that is no integer: %r", text)
-        versioned = as_versioned(config.plugins, config.handshake_config.protocol_version)
-        version = negotiate_version(versioned, environment.versions)
-        mux = None
-        if environment.wants_multiplex:
-            from .net.mux import MuxConnection
+    undo.callback(exits.start)
+    undo.callback(listener.close)
+    for text in environment.bad_versions:
+        logger.warning("the host listed a protocol version that is no integer: %r", text)
+    versioned = as_versioned(config.plugins, config.handshake_config.protocol_version)
+    version = negotiate_version(versioned, environment.versions)
+    mux = None
+    if environment.wants_multiplex:
+        from .net.mux import MuxConnection
 
-            mux = MuxConnection(
-                is_host=False, on_stream=lambda stream: server.accept(stream), logger=logger
-            )
-        broker = GRPCBroker(
-            open_listener=lambda: open_listener(environment, force_tcp=config.force_tcp),
-            identity=tls,
-            logger=logger,
-            mux=mux,
+        mux = MuxConnection(
+            is_host=False, on_stream=lambda stream: server.accept(stream), logger=logger
         )
-        own = [GRPCBrokerServicer(broker), controller, stdio, HealthServicer()]
-        servicers = _servicers(versioned[version], broker, own)
-        server = PluginServer(servicers, logger=logger)
-        context = tls.server_context if tls else None
-        if mux is None:
-            await server.serve_on(listener, tls=context)
-        else:
-            server.serve_streams(tls=context, on_close=listener.close)
-            tasks.spawn(_serve_mux(listener, mux, shutdown), "mux")
-    except BaseException:
-        listener.close()
-        raise
-    try:
-        if not is_test:
-            if config.orphan_guard:
-                watch.start()
+        undo.push_async_callback(mux.aclose)
+    tasks = TaskScope("serve", logger)
+    undo.push_async_callback(tasks.aclose)
+    broker = GRPCBroker(
+        open_listener=lambda: open_listener(environment, force_tcp=config.force_tcp),
+        identity=tls,
+        logger=logger,
+        mux=mux,
+    )
+    own = [GRPCBrokerServicer(broker), controller, stdio, HealthServicer()]
+    server = PluginServer(_servicers(versioned[version], broker, own), logger=logger)
+    context = tls.server_context if tls else None
+    if mux is None:
+        await server.serve_on(listener, tls=context)
+    else:
+        server.serve_streams(tls=context, on_close=listener.close)
+        tasks.spawn(_serve_mux(listener, mux, shutdown), "mux")
+    undo.push_async_callback(server.wait_closed)
+    undo.push_async_callback(broker.close)
+    undo.callback(server.close)
+    undo.push_async_callback(stdio.close)
+    printed = b""
+    if not is_test:
+        if config.orphan_guard:
+            watch = HostWatch(shutdown.set)
+            undo.callback(watch.close)
+            watch.start()
+        printed = _take_early_output(logger)
+        try:
             _write_handshake(listener, version, environment, cert)
-        if config.test.sync_stdio if config.test else not is_test:
-            stdio.redirect()
-        if config.test is not None:
-            config.test.set_ready(_reattach_config(listener, version, is_test=True))
-            tasks.spawn(_stop(config.test, shutdown), "test")
-        await shutdown.wait()
-        await _call_on_shutdown(config, logger)
-    except (OSError, ValueError) as error:
-        logger.error("cannot tell the host where this plugin listens: %s", error)
-        return 1
-    finally:
-        watch.close()
-        await stdio.close()
-        server.close()
-        await broker.close()
-        await server.wait_closed()
-        await tasks.aclose()
-        if mux is not None:
-            await mux.aclose()
-        exits.start()
+        except (OSError, ValueError) as error:
+            logger.error("cannot tell the host where this plugin listens: %s", error)
+            return 1
+    if config.test.sync_stdio if config.test else not is_test:
+        stdio.redirect()
+    # A host that reads it no more loses only this.
+    with contextlib.suppress(OSError):
+        _write_stdout(printed)
+    if config.test is not None:
+        config.test.set_ready(_reattach_config(listener, version))
+        tasks.spawn(_stop(config.test, shutdown), "test")
+    await shutdown.wait()
+    await _call_on_shutdown(config, logger)
     return 0
+
+
+def _take_early_output(logger: logging.Logger) -> bytes:
+    """Warns of what was printed before the handshake. Returns what can still come after it."""
+    printed = take_buffered()
+    if printed:
+        logger.warning(
+            "this plugin printed to stdout before its handshake: %r. It is sent after it this "
+            "time, since Python had it buffered; unbuffered the host would take it for the "
+            "handshake, and fail. Print nothing before serve(), or to stderr",
+            printed[:_QUOTED_BYTES].decode("utf-8", "replace"),
+        )
+    if unread := count_unread():
+        logger.warning(
+            "%d bytes were written to stdout before this plugin's handshake: the host takes the "
+            "first line for the handshake, and fails. Print nothing before serve(), or to stderr",
+            unread,
+        )
+    return printed
 
 
 async def _stop(test: ServeTestConfig, shutdown: asyncio.Event) -> None:
@@ -229,20 +276,22 @@ async def _call_on_shutdown(config: ServeConfig, logger: logging.Logger) -> None
         return
     try:
         async with timeout(config.shutdown_grace):
-            await config.on_shutdown()
+            try:
+                await config.on_shutdown()
+            except Exception:
+                # A TimeoutError of its own too.
+                logger.exception("on_shutdown raised")
     except TimeoutError:
         logger.error("on_shutdown did not end within %g s", config.shutdown_grace)
-    except Exception:
-        logger.exception("on_shutdown raised")
 
 
-def _reattach_config(listener: Listener, version: int, *, is_test: bool) -> ReattachConfig:
+def _reattach_config(listener: Listener, version: int) -> ReattachConfig:
     return ReattachConfig(
         pid=os.getpid(),
         addr=listener.address.address,
         network=listener.address.network,
         protocol_version=version,
-        test=is_test,
+        test=True,
     )
 
 
@@ -250,9 +299,11 @@ async def _serve_mux(listener: Listener, mux: MuxConnection, shutdown: asyncio.E
     """Takes the host's one connection. Without it nobody can reach this plugin any more."""
     from .net.mux import accept
 
-    await accept(listener, mux)
-    await asyncio.shield(mux.lost)
-    shutdown.set()
+    try:
+        await accept(listener, mux)
+        await asyncio.shield(mux.lost)
+    finally:
+        shutdown.set()
 
 
 def _tls(config: ServeConfig, environment: PluginEnvironment) -> tuple[Cert | None, TLS | None]:
@@ -301,24 +352,47 @@ def _write_handshake(
         # Hosts that did not ask read at most six parts.
         multiplex_supported=None if environment.multiplex is None else True,
     )
-    # Past Python's buffer: what the program printed into it before must not come first.
-    data = os.fsencode(line + "\n")
+    _write_stdout(os.fsencode(line + "\n"))
+
+
+def _write_stdout(data: bytes) -> None:
+    # Past Python's buffer, where something that was printed may wait.
     while data:
         data = data[os.write(1, data) :]
 
 
-def _handle_signals(shutdown: asyncio.Event, logger: logging.Logger) -> None:
-    loop = asyncio.get_running_loop()
+def _handle_signals(
+    shutdown: asyncio.Event, logger: logging.Logger, undo: contextlib.AsyncExitStack
+) -> None:
+    # A terminal sends SIGINT to the whole group; what it means to plugins, their host decides.
+    message = "SIGINT ignored: the host ends its plugins"
+    undo.callback(_handle(signal.SIGINT, partial(logger.debug, message)))
+
+    def end() -> None:
+        shutdown.set()
+        # The next one ends the process at once.
+        restore()
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        restore = _handle(signal.SIGTERM, end)
+        undo.callback(restore)
+
+
+def _handle(number: signal.Signals, on_signal: Callable[[], object]) -> Callable[[], None]:
+    """Has the event loop call ``on_signal``. Returns what gives the signal back."""
+    loop, before = asyncio.get_running_loop(), signal.getsignal(number)
+    is_ours = False
+
+    def restore() -> None:
+        nonlocal is_ours
+        if is_ours:
+            is_ours = False
+            loop.remove_signal_handler(number)
+            if before is not None:
+                signal.signal(number, before)
+
     # Outside the main thread, and on Windows, a loop handles no signals.
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        # A terminal sends SIGINT to the whole group; what it means to plugins, their host decides.
-        loop.add_signal_handler(
-            signal.SIGINT, logger.debug, "SIGINT ignored: the host ends its plugins"
-        )
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            loop.add_signal_handler(signal.SIGTERM, _end_at_once_next_time, loop, shutdown)
-
-
-def _end_at_once_next_time(loop: asyncio.AbstractEventLoop, shutdown: asyncio.Event) -> None:
-    shutdown.set()
-    loop.remove_signal_handler(signal.SIGTERM)
+        loop.add_signal_handler(number, on_signal)
+        is_ours = True
+    return restore

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._compat import timeout
 from .client import Client
 from .errors import ProcessExitedError, PyPluginError
+from .host.diagnose import plugin_name
+from .host.process import describe_exit
 from .net.tasks import TaskScope
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ class RestartPolicy:
     max_restarts: int | None = 10
     stable_after: float = 60.0
 
+    def delay_of(self, restart: int) -> float:
+        """Seconds before a restart, of which ``restart`` in a row came before."""
+        try:
+            return min(self.delay * self.factor**restart, self.max_delay)
+        except OverflowError:
+            return self.max_delay
+
 
 class Supervisor:
     """Keeps one plugin running. ``async with``, or ``start()`` and ``close()``.
@@ -58,6 +66,9 @@ class Supervisor:
 
     Attributes:
         restarts: How often it was started again.
+
+    Raises:
+        ValueError: ``config`` has no ``cmd``: a plugin that was attached to cannot be started.
     """
 
     def __init__(
@@ -67,74 +78,104 @@ class Supervisor:
         *,
         drain_timeout: float = 30.0,
     ) -> None:
+        _check(config)
         self._config = config
         self._policy = policy or RestartPolicy()
         self._drain_timeout = drain_timeout
         self._logger = config.logger or logging.getLogger("pyplugin.host")
         self._tasks = TaskScope("supervisor", self._logger)
+        # What ends everything else must not be ended with it.
+        self._endings = TaskScope("supervisor", self._logger)
+        self._closing: asyncio.Task[None] | None = None
+        # Held while a plugin is started, so that there is never one too many.
+        self._starting = asyncio.Lock()
+        # The plugin that is called. None while there is none; then a failure says it stays so.
         self._client: Client | None = None
-        self._calls: dict[Client, set[object]] = {}
-        self._has_changed = asyncio.Condition()
         self._failure: Exception | None = None
+        self._is_started = False
+        self._is_closed = False
+        # Every plugin that is not known to have ended, and the calls in flight to it.
+        self._calls: dict[Client, set[object]] = {}
+        # Set, and replaced, with each change of the above.
+        self._change = asyncio.Event()
+        # Restarts in a row.
+        self._row = 0
         self.restarts = 0
 
     async def start(self) -> None:
-        """Starts the plugin.
+        """Starts the plugin. Idempotent.
 
         Raises:
             PyPluginError: As ``Client.start()``; a first start is not repeated.
+            RuntimeError: The supervisor was closed.
         """
-        await self._set(await self._started(self._config))
-        self._tasks.spawn(self._run(), "run")
+        async with self._starting:
+            if self._is_closed:
+                raise RuntimeError("the supervisor was closed; make a new one")
+            if not self._is_started:
+                self._use(await self._started(self._config))
+                self._is_started = True
 
     async def close(self) -> None:
-        """Ends the plugin, and the watch over it."""
-        await self._tasks.aclose()
-        await self._set(None, ProcessExitedError("the supervisor of this plugin was closed"))
-        await asyncio.gather(*(client.kill() for client in list(self._calls)))
-        self._calls.clear()
+        """Ends the plugin, and the watch over it. Idempotent.
+
+        When the caller is cancelled, the work goes on to its end in the background.
+        """
+        if self._closing is None:
+            self._is_closed = True
+            self._set(None, ProcessExitedError("the supervisor of this plugin was closed"))
+            self._closing = self._endings.spawn(self._close(), "close")
+        await asyncio.shield(self._closing)
 
     async def client(self) -> Client:
         """The client of the plugin that runs, once one does.
 
         Raises:
-            ProcessExitedError: The supervisor was closed.
-            PyPluginError: The plugin was given up; the last error.
+            ProcessExitedError: The plugin was given up, or the supervisor closed.
+            RuntimeError: The supervisor was not started.
         """
-        async with self._has_changed:
-            await self._has_changed.wait_for(lambda: self._client or self._failure)
-        if self._client is None:
-            assert self._failure is not None
-            raise self._failure
+        if not self._is_started and not self._is_closed:
+            raise RuntimeError("the supervisor was not started: `await start()` comes first")
+        # Its end may be known before it is dealt with.
+        while self._client is None or self._client.exited:
+            if self._failure is not None:
+                raise self._failure.with_traceback(None)
+            await self._change.wait()
         return self._client
 
     def dispense(self, name: str) -> Any:
         """A stub of the plugin called ``name`` that outlives it: each call goes to what runs then.
 
-        Its methods are awaited, or opened with ``open()``, as those of a grpclib stub.
+        Its methods are awaited, or opened with ``open()``, as those of a grpclib stub. They raise
+        what ``client()`` does, and ``KeyError`` where there is no such plugin.
         """
         return _Stub(self, name)
 
     async def swap(self, config: ClientConfig | None = None) -> None:
         """Replaces the plugin without a gap: starts a new one, switches, and ends the old.
 
-        Calls in flight get ``drain_timeout`` seconds to come to their end with the old one.
+        Calls in flight get ``drain_timeout`` seconds to come to their end with the old one. When
+        the caller is cancelled before the switch, the old one goes on; after it, the old one is
+        ended in the background. A plugin that was given up is replaced too.
 
         Args:
             config: What to start; None for the same again, from a new file for example.
 
         Raises:
             PyPluginError: The new one could not be started; the old one goes on.
+            RuntimeError: The supervisor was not started, or was closed.
+            ValueError: ``config`` has no ``cmd``.
         """
-        new = await self._started(config or self._config)
-        self._config = config or self._config
-        old = self._client
-        await self._set(new)
+        config = config or self._config
+        _check(config)
+        async with self._starting:
+            if not self._is_started or self._is_closed:
+                raise RuntimeError("the supervisor does not run: there is nothing to replace")
+            new = await self._started(config)
+            old, self._config, self._row = self._client, config, 0
+            self._use(new)
         if old is not None:
-            with contextlib.suppress(TimeoutError):
-                async with timeout(self._drain_timeout), self._has_changed:
-                    await self._has_changed.wait_for(lambda: not self._calls.get(old))
-            await self._end(old)
+            await asyncio.wait([self._tasks.spawn(self._drain(old), "drain")])
 
     async def __aenter__(self: Self) -> Self:
         await self.start()
@@ -150,67 +191,113 @@ class Supervisor:
 
     @contextlib.asynccontextmanager
     async def call(self, name: str) -> AsyncIterator[Any]:
-        """The stub that runs now, which ``swap()`` leaves running until the end of the block."""
+        """The stub that runs now, which ``swap()`` leaves running until the end of the block.
+
+        Raises:
+            KeyError: The plugin has no such name; and what ``client()`` raises.
+        """
         client, call = await self.client(), object()
-        calls = self._calls.setdefault(client, set())
+        calls = self._calls[client]
         calls.add(call)
         try:
             yield client.dispense(name)
         finally:
             calls.discard(call)
-            async with self._has_changed:
-                self._has_changed.notify_all()
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        row, began = 0, loop.time()
-        while True:
-            client = self._client
-            assert client is not None
-            await client.wait_exited()
             if client is not self._client:
-                began = loop.time()
-                continue
-            if loop.time() - began >= self._policy.stable_after:
-                row = 0
-            await self._set(None)
-            await self._end(client)
-            new, row = await self._restarted(row)
-            if new is None:
-                return
-            began = loop.time()
-            await self._set(new)
+                self._tell()
 
-    async def _restarted(self, row: int) -> tuple[Client | None, int]:
-        policy = self._policy
-        error: Exception = ProcessExitedError("the plugin ended, and was given up")
-        while policy.max_restarts is None or row < policy.max_restarts:
-            await asyncio.sleep(min(policy.delay * policy.factor**row, policy.max_delay))
-            row += 1
-            self.restarts += 1
-            try:
-                return await self._started(self._config), row
-            except PyPluginError as failure:
-                error = failure
-                self._logger.warning("restart %d of a plugin failed: %s", row, failure)
-        self._logger.error("a plugin was given up after %d restarts in a row", row)
-        await self._set(None, error)
-        return None, row
+    async def _close(self) -> None:
+        # A start under way fails by this.
+        await asyncio.gather(*(client.kill() for client in list(self._calls)))
+        await self._tasks.aclose()
+
+    def _use(self, client: Client) -> None:
+        self._set(client)
+        self._tasks.spawn(self._watch(client), "watch")
+
+    def _set(self, client: Client | None, failure: Exception | None = None) -> None:
+        self._client, self._failure = client, failure
+        self._tell()
+
+    def _tell(self) -> None:
+        change, self._change = self._change, asyncio.Event()
+        change.set()
 
     async def _started(self, config: ClientConfig) -> Client:
         client = Client(replace(config))
-        await client.start()
+        # Before it runs, so that close() ends it.
         self._calls[client] = set()
+        try:
+            await client.start()
+        except BaseException:
+            del self._calls[client]
+            raise
         return client
 
-    async def _end(self, client: Client) -> None:
+    async def _watch(self, client: Client) -> None:
+        """Waits for the end of ``client``'s plugin, and starts the next unless it was replaced."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        status = await client.wait_exited()
+        is_missed = client is self._client
+        if is_missed:
+            self._set(None)
         await client.kill()
-        self._calls.pop(client, None)
+        del self._calls[client]
+        if is_missed:
+            if loop.time() - began >= self._policy.stable_after:
+                self._row = 0
+            await self._restart(client, status)
 
-    async def _set(self, client: Client | None, failure: Exception | None = None) -> None:
-        async with self._has_changed:
-            self._client, self._failure = client, failure
-            self._has_changed.notify_all()
+    async def _restart(self, last: Client, status: int | None) -> None:
+        policy = self._policy
+        error: Exception | None = None
+        report = f"{last} {describe_exit(status)}"
+        if last.stderr_tail:
+            lines = b"\n  ".join(last.stderr_tail).decode("utf-8", "replace")
+            report += f". Its stderr ended with:\n  {lines}"
+        while policy.max_restarts is None or self._row < policy.max_restarts:
+            await asyncio.sleep(policy.delay_of(self._row))
+            async with self._starting:
+                if self._is_closed or self._client is not None:
+                    return
+                self._row += 1
+                self.restarts += 1
+                try:
+                    self._use(await self._started(self._config))
+                    return
+                except Exception as failure:
+                    if self._is_closed:
+                        return
+                    error, report = failure, f"the last start failed: {failure}"
+                    self._logger.warning(
+                        "restart %d in a row of a plugin failed: %s", self._row, failure
+                    )
+        if self._is_closed or self._client is not None:
+            return
+        text = f"the plugin was given up after {self._row} restarts in a row: {report}"
+        self._logger.error("%s", text)
+        if isinstance(error, PyPluginError):
+            status, tail = error.exit_code, error.stderr_tail
+        else:
+            tail = last.stderr_tail
+        name = plugin_name(self._config.cmd or ())
+        given_up = ProcessExitedError(text, plugin=name, exit_code=status, stderr_tail=tail)
+        given_up.__cause__ = error
+        self._set(None, given_up)
+
+    async def _drain(self, client: Client) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with timeout(self._drain_timeout):
+                while self._calls.get(client):
+                    await self._change.wait()
+        # The rest does its watch.
+        await client.kill()
+
+
+def _check(config: ClientConfig) -> None:
+    if config.cmd is None:
+        raise ValueError("`cmd` must be set: a supervisor starts its plugin, again and again")
 
 
 class _Stub:
@@ -221,6 +308,9 @@ class _Stub:
         self._name = name
 
     def __getattr__(self, method: str) -> _Method:
+        if method.startswith("_"):
+            # What copy, inspect and the like look for is no call.
+            raise AttributeError(method)
         return _Method(self._supervisor, self._name, method)
 
 
@@ -232,8 +322,7 @@ class _Method:
 
     async def __call__(self, *arguments: Any, **options: Any) -> Any:
         async with self._supervisor.call(self._name) as stub:
-            answer = getattr(stub, self._method)(*arguments, **options)
-            return await answer if inspect.isawaitable(answer) else answer
+            return await getattr(stub, self._method)(*arguments, **options)
 
     @contextlib.asynccontextmanager
     async def open(self, *arguments: Any, **options: Any) -> AsyncIterator[Any]:

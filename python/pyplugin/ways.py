@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .net.mux import MuxConnection, MuxStream
     from .net.tasks import TaskScope
     from .net.tls import TLS
-    from .net.transport import Listener
+    from .net.transport import AddressTranslator, Listener
 
 # How many announcements, or knocks, may wait for this side: a peer could send them without end.
 _MAX_WAITING = 10_000
@@ -75,6 +75,7 @@ class Means:
         tasks: The broker's.
         explain: Finds out why a connection is gone.
         logger: Where mishaps are logged.
+        translator: Of addresses between the two sides, where they differ.
     """
 
     send: Callable[[ConnInfo], Coroutine[Any, Any, None]]
@@ -82,6 +83,7 @@ class Means:
     tasks: TaskScope
     explain: Explain | None
     logger: logging.Logger
+    translator: AddressTranslator | None = None
 
     @property
     def server_tls(self) -> ssl.SSLContext | None:
@@ -115,11 +117,25 @@ class ListenerAnId:
             listener.close()
             raise
         network, address = listener.address.network, listener.address.address
+        if (translator := self._means.translator) is not None:
+            try:
+                network, address = translator.host_to_plugin(network, address)
+            except Exception as error:
+                raise BrokerError(
+                    f"host_to_plugin of the runner raised for {address!r}: {error!r}"
+                ) from error
         await self._means.send(ConnInfo(service_id=service_id, network=network, address=address))
 
     async def dial(self, service_id: int, seconds: float) -> PluginChannel:
         info = await self._await_announcement(service_id, seconds)
         address = Address(info.network, info.address)
+        if (translator := self._means.translator) is not None:
+            try:
+                address = Address(*translator.plugin_to_host(info.network, info.address))
+            except Exception as error:
+                raise BrokerError(
+                    f"plugin_to_host of the runner raised for {info.address!r}: {error!r}"
+                ) from error
         try:
             address.check()
         except ValueError as error:

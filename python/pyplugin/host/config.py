@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..handshake import HandshakeConfig
     from ..plugin import PluginSet, VersionedPlugins
     from ..reattach import ReattachConfig
+    from .runner import RunnerFunc
     from .secure import SecureConfig
 
 
@@ -77,7 +78,7 @@ class UnixSocketConfig:
 class ClientConfig:
     """What ``Client`` needs to know (go-plugin's ``ClientConfig``).
 
-    Exactly one of ``cmd`` and ``reattach`` is set.
+    Exactly one of ``cmd`` (or ``runner_func``) and ``reattach`` is set.
 
     Attributes:
         handshake_config: What this host has in common with the plugin.
@@ -112,12 +113,16 @@ class ClientConfig:
         sync_stderr: Gets what the plugin's own code prints to stderr, likewise. A plugin's log is
             no part of it.
         secure_config: The checksum that the executable must have, checked before it is run. Not
-            with ``reattach``.
+            with ``reattach`` or ``runner_func``.
         tls_config: TLS of one's own in place of AutoMTLS, which it turns off. The plugin's
             certificate must be for ``localhost``. The broker uses it too; to accept with it, it
             must be of ``ssl.PROTOCOL_TLS``, have a certificate and trust the plugin's.
         managed: ``await cleanup_clients()`` kills this client too.
         unix_socket_config: Where the unix sockets lie, and who may connect to them.
+        runner_func: Makes what runs the plugin in place of a process of this host: in a container,
+            say. It is given a logger, a ``PluginCommand`` and the folder for the unix sockets of
+            both sides. ``cmd`` may be None then, ``orphan_guard`` means nothing to it. Not with
+            ``reattach``.
         on_exit: Called in the event loop with the exit status, negative for a signal, None where it
             is not known, when the plugin's process has ended; once, whatever ended it.
         orphan_guard: The plugin ends when this process dies, of whatever.
@@ -125,8 +130,8 @@ class ClientConfig:
             cannot do that fails the start. Not with ``reattach``, as in Go.
 
     Raises:
-        ValueError: ``log_level`` is none, ``plugin_log_buffer_size`` is too small, or both
-            ``log_sink`` and ``log_forward`` are set.
+        ValueError: ``log_level`` is none, ``plugin_log_buffer_size`` is too small, or two are set
+            that exclude each other.
     """
 
     handshake_config: HandshakeConfig
@@ -156,6 +161,7 @@ class ClientConfig:
     tls_config: ssl.SSLContext | None = field(default=None, kw_only=True)
     managed: bool = field(default=False, kw_only=True)
     unix_socket_config: UnixSocketConfig | None = field(default=None, kw_only=True)
+    runner_func: RunnerFunc | None = field(default=None, kw_only=True)
     on_exit: Callable[[int | None], object] | None = field(default=None, kw_only=True)
     orphan_guard: bool = field(default=True, kw_only=True)
 
@@ -171,6 +177,10 @@ class ClientConfig:
             raise ValueError(
                 "`secure_config` cannot be used with `reattach`: what runs already was not checked "
                 "when it was started"
+            )
+        if self.secure_config is not None and self.runner_func is not None:
+            raise ValueError(
+                "`secure_config` cannot be used with `runner_func`: the runner chooses what runs"
             )
         if self.grpc_broker_multiplex and self.reattach is not None:
             raise ValueError(

@@ -1,32 +1,53 @@
 """Ends the plugins of a host that died without ending them, by SIGKILL for example.
 
 One shell for all plugins of a process reads what runs and what has ended; when it reads the end,
-the host is gone, and it ends what is left, with all that wrappers started.
+the host is gone, and it ends what is left, with all that wrappers started and the folders of its
+sockets.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
+import subprocess
 import sys
 import threading
+from pathlib import Path
+
+from ..errors import HandshakeError
+from .process import process_start
 
 _SHELL = "/bin/sh"
-# Plugins are leaders of process groups of their own. They get a moment to clean up.
+# Plugins are leaders of process groups of their own. They get a moment to clean up. A leader that
+# started at another time is none of them.
 _SCRIPT = """
 trap '' HUP INT TERM
+cd /
 groups=' '
-while read -r what group; do
+while read -r what group start folder; do
   case $what in
-    +) groups="$groups$group " ;;
+    +)
+      groups="$groups$group "
+      eval "start_$group=\\$start folder_$group=\\$folder" ;;
     -) case $groups in *" $group "*) groups="${groups%% $group *} ${groups#* $group }" ;; esac ;;
   esac
 done
-test "$groups" = ' ' && exit
+ours=
+for group in $groups; do
+  eval "start=\\$start_$group"
+  if { read -r fields < "/proc/$group/stat"; } 2>/dev/null; then
+    set -- ${fields##*) }
+    case "$start ${20}" in "0 "* | *" " | "${20} ${20}") ;; *) continue ;; esac
+  fi
+  ours="$ours $group"
+done
 for signal in TERM KILL; do
-  for group in $groups; do kill -$signal -- "-$group" 2>/dev/null; done
-  test $signal = TERM && sleep 0.5
+  for group in $ours; do kill -s $signal -- "-$group" 2>/dev/null; done
+  test "$ours" && test $signal = TERM && sleep 0.5
+done
+for group in $groups; do
+  eval "folder=\\$folder_$group"
+  test "$folder" && rm -rf -- "$folder"
 done
 """
 
@@ -36,64 +57,83 @@ class _Guard:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._groups: set[int] = set()
-        self._pid = 0
-        self._pipe = -1
+        # What the shell is told of each group.
+        self._groups: dict[int, str] = {}
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def add(self, group: int) -> None:
-        """Has it end the process group ``group`` when this process dies."""
+    def add(self, group: int, folder: str | None) -> None:
+        """Has it end the process group ``group``, and remove ``folder``, when this process dies.
+
+        Raises:
+            HandshakeError: The shell could not be started.
+        """
+        path = "" if folder is None or "\n" in folder else Path(folder).absolute()
+        line = f"+ {group} {process_start(group) or 0} {path}\n"
         with self._lock:
-            if not self._groups:
-                self._start()
-            self._groups.add(group)
-            self._tell("+", group)
+            self._groups[group] = line
+            # Somebody may have killed it.
+            if self._process is None or not self._tell(line):
+                self._stop()
+                try:
+                    self._start()
+                except OSError as error:
+                    self._groups.pop(group)
+                    raise HandshakeError(
+                        f"{_SHELL}, which ends it if this host dies, could not be started: "
+                        f"{error.strerror}; orphan_guard=False does without"
+                    ) from error
 
     def remove(self, group: int) -> None:
         """The group has ended: its number may be another's by now."""
         with self._lock:
-            self._groups.discard(group)
+            if self._groups.pop(group, None) is None:
+                return
             if self._groups:
-                self._tell("-", group)
-            elif self._pid:
+                self._tell(f"- {group}\n")
+            else:
                 self._stop()
 
     def forget(self) -> None:
         """In a child made by fork: its parent's guard is not to wait for it too."""
         self._lock = threading.Lock()
-        if self._pid:
-            os.close(self._pipe)
-        self._groups, self._pid, self._pipe = set(), 0, -1
+        self._groups = {}
+        process, self._process = self._process, None
+        if process is not None:
+            assert process.stdin is not None
+            process.stdin.close()
+            # It is no child of this process, which cannot wait for it.
+            process.returncode = 0
 
     def _start(self) -> None:
-        read_end, self._pipe = os.pipe()
-        try:
-            self._pid = os.posix_spawn(
-                _SHELL,
-                [_SHELL, "-c", _SCRIPT],
-                {"PATH": os.defpath},
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, read_end, 0),
-                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-                ],
-                # What ends the host's group must not end this.
-                setpgroup=0,
-            )
-        finally:
-            os.close(read_end)
+        self._process = subprocess.Popen(
+            [_SHELL, "-c", _SCRIPT],
+            env={"PATH": os.defpath},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            # What ends the host's group must not end this.
+            start_new_session=True,
+        )
+        for line in self._groups.values():
+            self._tell(line)
 
     def _stop(self) -> None:
-        # It has nothing to do any more, and ends at once by this.
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-        os.close(self._pipe)
-        self._pid, self._pipe = 0, -1
+        process, self._process = self._process, None
+        if process is not None:
+            # It has nothing to do any more, and ends at once by this.
+            process.kill()
+            process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
 
-    def _tell(self, what: str, group: int) -> None:
-        # Somebody may have killed it.
+    def _tell(self, line: str) -> bool:
+        assert self._process is not None
+        assert self._process.stdin is not None
         with contextlib.suppress(OSError):
-            os.write(self._pipe, f"{what} {group}\n".encode())
+            self._process.stdin.write(os.fsencode(line))
+            return True
+        return False
 
 
 GUARD = _Guard() if sys.platform != "win32" else None

@@ -31,4 +31,7 @@ async def cleanup_clients() -> None:
     """
     clients = list(_managed)
     _managed.clear()
-    await asyncio.gather(*(client.kill() for client in clients))
+    ends = await asyncio.gather(*(client.kill() for client in clients), return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end

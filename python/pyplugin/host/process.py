@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -27,6 +28,13 @@ _READ_BYTES = 64 * 1024
 _MAX_LEFT_BEHIND_BYTES = 1024 * 1024
 # Seconds for a reading thread to see the end of a dead process's pipe.
 _FINISH_TIMEOUT = 1.0
+# Seconds between looks at processes whose end nothing tells of.
+_LOOK_SECONDS = 0.1
+# The same for what a plugin left behind, and how long that may take to end by itself.
+_REST_LOOK_SECONDS = 0.02
+_REST_GRACE = 0.5
+# Of Windows: what OpenProcess and WaitForSingleObject are asked for, and answer.
+_SYNCHRONIZE, _ACCESS_DENIED, _STILL_RUNS = 0x100000, 5, 0x102
 
 
 class PipeReader:
@@ -99,12 +107,14 @@ class PluginProcess(abc.ABC):
         exited: Resolves to the exit status, negative for a signal, when the process has ended; to
             None where only its parent gets to know.
         is_ours: This host started it, and ends it when its start fails.
+        has_signals: It can be asked to end before it is ended by force.
     """
 
     pid: int | None
     name: str
     exited: asyncio.Future[int | None]
     is_ours = True
+    has_signals = True
 
     @property
     def exit_code(self) -> int | None:
@@ -131,8 +141,59 @@ class PluginProcess(abc.ABC):
         """Gives back what watches it. A process that was attached to is left alone."""
 
 
+class _Rest:
+    """What a process that has ended left in its group, of which it was the leader.
+
+    As long as there is any, nothing else can get the number of the group.
+
+    Attributes:
+        gone: Done when nothing is left.
+    """
+
+    def __init__(self, group: int) -> None:
+        self._group = group
+        self._loop = asyncio.get_running_loop()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        self._deadline = 0.0
+
+    def end(self) -> None:
+        """Asks it to end, and ends it by force a little later. For when the leader has ended."""
+        self._deadline = self._loop.time() + _REST_GRACE
+        self._send(signal.SIGTERM)
+
+    def signal(self, number: int) -> None:
+        """Sends a signal; notes whether there is nobody to take it."""
+        if self.gone.done():
+            return
+        try:
+            if sys.platform != "win32":
+                os.killpg(self._group, number)
+                return
+        except (ProcessLookupError, PermissionError):
+            pass
+        self.gone.set_result(None)
+
+    def _send(self, number: int) -> None:
+        self.signal(number)
+        if not self.gone.done():
+            self._loop.call_later(_REST_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        late = self._loop.time() - self._deadline
+        if late > _REST_GRACE and not self.gone.done():
+            # Nothing takes notice of what was killed: it is for others to bury.
+            self.gone.set_result(None)
+        else:
+            self._send(signal.SIGKILL if late > 0 and sys.platform != "win32" else 0)
+
+
 class ProcessRunner(PluginProcess):
     """One process, started at construction.
+
+    Whatever it started and left in its group ends with it.
+
+    Attributes:
+        gone: Done when that has ended too.
 
     Args:
         command: Program and arguments.
@@ -168,6 +229,8 @@ class ProcessRunner(PluginProcess):
         self.pid = self._process.pid
         self.name = str(self.pid)
         self.exited = loop.create_future()
+        self._rest = _Rest(self.pid)
+        self.gone = self._rest.gone
         self.stdout = cast("BinaryIO", self._process.stdout)
         self.stderr = cast("BinaryIO", self._process.stderr)
         self._pidfd = -1
@@ -187,26 +250,34 @@ class ProcessRunner(PluginProcess):
 
     async def aclose(self) -> None:
         await asyncio.shield(self.exited)
+        await asyncio.shield(self.gone)
 
     def _signal(self, number: int) -> None:
-        # The id stays this process's until it is reaped, which is what resolves `exited`.
         if self.exited.done():
+            self._rest.signal(number)
+        elif self._process.returncode is not None:
+            # A thread reaped it, and is about to say so.
             return
-        if sys.platform == "win32":
+        elif sys.platform == "win32":
             self._process.terminate()
         else:
+            # The id stays this process's until it is reaped.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
     def _on_exit(self) -> None:
         self.exited.get_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self.exited.set_result(self._process.wait())
+        self._on_reaped(self._process.wait())
 
     def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         status = self._process.wait()
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self.exited.set_result, status)
+            loop.call_soon_threadsafe(self._on_reaped, status)
+
+    def _on_reaped(self, status: int) -> None:
+        self.exited.set_result(status)
+        self._rest.end()
 
 
 class AttachedProcess(PluginProcess):
@@ -224,29 +295,30 @@ class AttachedProcess(PluginProcess):
     pid: int
 
     def __init__(self, pid: int, start: int | None) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self.pid = pid
         self.name = str(pid)
-        self.exited = loop.create_future()
+        self.exited = self._loop.create_future()
+        self._start = start
         self._pidfd = -1
-        try:
-            if hasattr(os, "pidfd_open"):
-                # From here on it is this process, whatever becomes of the number.
-                self._pidfd = os.pidfd_open(pid)
-                loop.add_reader(self._pidfd, self._on_exit)
-            else:
-                os.kill(pid, 0)
-        except ProcessLookupError as error:
-            raise ProcessNotFound(f"no process has the id {pid}: it has ended") from error
-        except NotImplementedError:
-            # Its end is not seen then, as where there are no such descriptors.
-            pass
-        except PermissionError:
-            # It lives, and is another user's.
-            pass
-        if start is not None and process_start(pid) != start:
+        self._timer: asyncio.TimerHandle | None = None
+        self._rest: _Rest | None = None
+        # No such descriptors here, or no more of them: its end is looked for then.
+        with contextlib.suppress(AttributeError, OSError, OverflowError):
+            # From here on it is this process, whatever becomes of the number.
+            self._pidfd = os.pidfd_open(pid)
+        if not _is_running(pid) or self._has_ended:
             self._close()
-            raise ProcessNotFound(f"the process with id {pid} is another one by now: it has ended")
+            raise ProcessNotFound(f"no process has the id {pid}: it has ended; start it anew")
+        if not self._is_the_one:
+            self._close()
+            raise ProcessNotFound(
+                f"another process has the id {pid} by now: it has ended; start it anew"
+            )
+        if self._pidfd >= 0:
+            self._loop.add_reader(self._pidfd, self._on_exit)
+        else:
+            self._look()
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
@@ -256,29 +328,82 @@ class AttachedProcess(PluginProcess):
 
     async def aclose(self) -> None:
         self._close()
+        if self._rest is not None and self.exited.done():
+            await asyncio.shield(self._rest.gone)
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether it has ended, be it that its host has not taken notice."""
+        if self._pidfd < 0:
+            return not _is_running(self.pid)
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    @property
+    def _is_the_one(self) -> bool:
+        return self._start is None or process_start(self.pid) == self._start
 
     def _signal(self, number: int) -> None:
         if self.exited.done():
+            if self._rest is not None:
+                self._rest.signal(number)
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._pidfd < 0:
-                os.kill(self.pid, number)
+                if self._is_the_one:
+                    os.kill(self.pid, number)
                 return
             is_leader = os.getpgid(self.pid) == self.pid
             signal.pidfd_send_signal(self._pidfd, number)
             if is_leader:
                 # That was no other process, so this is its group.
+                self._rest = self._rest or _Rest(self.pid)
                 os.killpg(self.pid, number)
+
+    def _look(self) -> None:
+        self._timer = None
+        if _is_running(self.pid) and self._is_the_one:
+            self._timer = self._loop.call_later(_LOOK_SECONDS, self._look)
+        else:
+            self._on_exit()
 
     def _on_exit(self) -> None:
         self._close()
         self.exited.set_result(None)
+        if self._rest is not None:
+            self._rest.end()
 
     def _close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._pidfd >= 0:
-            self.exited.get_loop().remove_reader(self._pidfd)
+            self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+def _is_running(pid: int) -> bool:
+    if sys.platform == "win32":
+        import ctypes
+
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        handle = kernel.OpenProcess(_SYNCHRONIZE, False, pid)
+        if not handle:
+            return bool(ctypes.get_last_error() == _ACCESS_DENIED)
+        try:
+            return bool(kernel.WaitForSingleObject(handle, 0) == _STILL_RUNS)
+        finally:
+            kernel.CloseHandle(handle)
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        # It is another user's.
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def process_start(pid: int) -> int | None:

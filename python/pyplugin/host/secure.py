@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ class SecureConfig:
             PluginNotFound: There is none that can be read.
         """
         is_path = len(Path(program).parts) > 1
-        path = program if is_path else shutil.which(program, path=env.get("PATH"))
+        # Without PATH the system searches its default folders, not those of this process.
+        path = program if is_path else shutil.which(program, path=env.get("PATH", os.defpath))
         try:
             if path is None:
                 raise FileNotFoundError(program)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -42,7 +41,7 @@ from hpack import Encoder
 from .._compat import timeout
 from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
 from ..errors import BrokerError, MuxError
-from .threads import in_thread
+from .threads import in_thread, is_blocking
 from .transport import Address
 
 if TYPE_CHECKING:
@@ -364,6 +363,10 @@ class _ServerHandler(grpclib.server.Handler):
         super().accept(stream, headers, release)
         # A task that is cancelled before it began never comes to its own release.
         self._tasks[stream].add_done_callback(lambda _: release())
+        if self.closing:
+            # It came on a connection that is about to be closed, and nobody would cancel it later.
+            self._tasks[stream].cancel()
+            self._cancelled.add(self._tasks[stream])
 
     def close(self) -> None:
         if not self.closing:
@@ -524,10 +527,10 @@ class _Methods(dict[str, Handler]):
         raise GRPCError(Status.UNIMPLEMENTED, f"unknown method {path}")
 
 
-def _asynchronous(handler: Handler) -> Handler:
-    if inspect.iscoroutinefunction(handler.func):
+def _asynchronous(handler: Handler, logger: logging.Logger) -> Handler:
+    if not is_blocking(handler.func):
         return handler
-    return handler._replace(func=in_thread(handler.func, handler.cardinality))
+    return handler._replace(func=in_thread(handler.func, handler.cardinality, logger))
 
 
 class PluginServer(grpclib.server.Server):
@@ -547,7 +550,7 @@ class PluginServer(grpclib.server.Server):
     def __init__(self, handlers: Collection[Any], *, logger: logging.Logger) -> None:
         super().__init__(handlers, config=_CONFIGURATION)
         self._mapping = _Methods(
-            (path, _asynchronous(handler)) for path, handler in self._mapping.items()
+            (path, _asynchronous(handler, logger)) for path, handler in self._mapping.items()
         )
         self._logger = logger
         self._connections: set[_Protocol] = set()

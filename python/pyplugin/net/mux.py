@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .._rust import MuxSession
 from ..constants import NETWORK_UNIX
@@ -91,8 +91,8 @@ class MuxConnection(asyncio.Protocol):
     # The protocol of the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's are no subclasses of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._arm()
 
     def data_received(self, data: bytes) -> None:

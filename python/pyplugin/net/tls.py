@@ -259,10 +259,14 @@ class OwnTLS:
     """TLS that the user made, in place of AutoMTLS.
 
     Attributes:
-        context: For connections that this side opens, and for those that it accepts.
+        context: For connections that this side opens, and for those that it accepts. It is made to
+            offer HTTP/2, without which Go refuses a connection.
     """
 
     context: ssl.SSLContext
+
+    def __post_init__(self) -> None:
+        self.context.set_alpn_protocols(["h2"])
 
     @property
     def server_context(self) -> ssl.SSLContext:
@@ -285,7 +289,7 @@ class OwnTLS:
     def _checked(self, one_sided: int, verb: str, side: str) -> ssl.SSLContext:
         if self.context.protocol == one_sided:
             raise TLSError(
-                f"its TLS cannot {verb} a connection: the context is a {side}'s only; one of "
-                "ssl.PROTOCOL_TLS is both"
+                f"the context of tls_config or tls_provider is a {side}'s only, and cannot {verb} "
+                "a connection: one of ssl.PROTOCOL_TLS can do both"
             )
         return self.context

@@ -10,7 +10,7 @@ import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..constants import NETWORK_TCP, NETWORK_UNIX
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # sun_path of sockaddr_un, less the final NUL, in bytes
 MAX_UNIX_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _BACKLOG = 128
+_FOLDER_PREFIX = "pyplugin-"
 _SHORT_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 -- only a folder of our own inside is used
 _BIND_ATTEMPTS = 100
 _DECIMAL = re.compile(r"[0-9]+")
@@ -71,6 +72,19 @@ class Address:
             )
 
 
+class AddressTranslator(Protocol):
+    """Says what a plugin's addresses are in its host, and the other way round.
+
+    The path of a unix socket, for example, may be another one in a container.
+    """
+
+    def plugin_to_host(self, network: str, address: str) -> tuple[str, str]:
+        """Network and address at which the host finds what the plugin wrote."""
+
+    def host_to_plugin(self, network: str, address: str) -> tuple[str, str]:
+        """Network and address at which the plugin finds where the host listens."""
+
+
 @dataclass
 class Listener:
     """A listening socket, and what to remove when it is closed."""
@@ -120,7 +134,7 @@ def make_socket_folder(temp_dir: str | None = None, group: str | None = None) ->
     import tempfile
 
     group_id = None if group is None else _group_id(group)
-    folder = tempfile.mkdtemp(prefix="pyplugin-", dir=temp_dir)
+    folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=temp_dir)
     try:
         if not _fits(folder):
             if temp_dir is not None:
@@ -136,6 +150,15 @@ def make_socket_folder(temp_dir: str | None = None, group: str | None = None) ->
             Path(folder).rmdir()
         raise
     return folder
+
+
+def remove_socket(address: Address) -> None:
+    """Removes the unix socket of a plugin that has ended, and its folder where a host made that."""
+    path = Path(address.address)
+    if address.network == NETWORK_UNIX and path.parent.name.startswith(_FOLDER_PREFIX):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            path.parent.rmdir()
 
 
 def _open_tcp(min_port: int, max_port: int) -> Listener:
@@ -213,7 +236,7 @@ def _short_folder() -> str:
 
     for parent in _SHORT_FOLDERS:
         with contextlib.suppress(OSError):
-            return tempfile.mkdtemp(prefix="pyplugin-", dir=parent)
+            return tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent)
     raise OSError(
         errno.ENAMETOOLONG,
         f"the temporary folder {tempfile.gettempdir()!r} is too long for a unix socket, and neither"

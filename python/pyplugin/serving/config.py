@@ -30,8 +30,11 @@ class ServeTestConfig:
         test.stop.set()
         await serving
 
+    It belongs to one event loop: the serving is a task of the test's own.
+
     Args:
-        sync_stdio: What the process prints goes to the host, as that of a real plugin.
+        sync_stdio: What the process prints goes to the host, as that of a real plugin. For one
+            plugin at a time.
 
     Attributes:
         stop: Set it to end the serving.
@@ -42,16 +45,27 @@ class ServeTestConfig:
         self.stop = asyncio.Event()
         self._ready = asyncio.Event()
         self._reattach: ReattachConfig | None = None
+        self._failure: BaseException | None = None
 
     async def reattach_config(self) -> ReattachConfig:
-        """Waits until the plugin is served; returns what a ``Client`` attaches by."""
+        """Waits until the plugin is served; returns what a ``Client`` attaches by.
+
+        Raises:
+            RuntimeError: It cannot be served; the cause is what ``serve_async()`` raised.
+        """
         await self._ready.wait()
-        assert self._reattach is not None
+        if self._reattach is None:
+            raise RuntimeError(f"the plugin is not served: {self._failure!r}") from self._failure
         return self._reattach
 
     def set_ready(self, reattach: ReattachConfig) -> None:
         """Tells whoever waits in ``reattach_config()``."""
         self._reattach = reattach
+        self._ready.set()
+
+    def set_failed(self, error: BaseException) -> None:
+        """Tells them that ``error`` ended the serving."""
+        self._failure = error
         self._ready.set()
 
 
@@ -73,8 +87,9 @@ class ServeConfig:
             ``tls_config`` that goes with it. To dial by the broker the context must be of
             ``ssl.PROTOCOL_TLS``.
         test: Serve inside a test, and tell it how to attach.
-        on_shutdown: Called when the host has asked the plugin to end, before calls in flight are
-            cancelled.
+        on_shutdown: Called when the plugin is to end, because its host said so, or is gone, or by
+            SIGTERM; before calls in flight are cancelled. What it logs and prints reaches the host,
+            what it prints only as long as the host still listens: half a second.
         shutdown_grace: Seconds that ``on_shutdown`` may take.
         orphan_guard: End when the host is gone. A host that wants its plugin to outlive it can say
             so too, by ``orphan_guard=False`` in its ``ClientConfig``.
