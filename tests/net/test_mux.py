@@ -405,7 +405,7 @@ async def test_a_reader_that_pauses_stops_its_writer_alone(is_started: bool) -> 
         assert reader.received == b""
         assert window < written <= window + HIGH_BYTES + 2**14
         assert 2**16 < writer.transport.get_write_buffer_size() <= HIGH_BYTES + 2**14
-        assert len(b"".join(stream._inbox)) == window
+        assert len(b"".join(stream._inbox or ())) == window
 
         stream.resume_reading() if is_started else stream.start(reader)
         assert stream.is_reading()

@@ -268,13 +268,28 @@ class MuxConnection(asyncio.Protocol):
 class MuxStream(asyncio.Transport):
     """One stream of a connection. What comes before ``start()`` waits for it."""
 
+    __slots__ = (
+        "_connection",
+        "_has_eof",
+        "_high",
+        "_inbox",
+        "_is_closing",
+        "_is_delivering",
+        "_is_full",
+        "_is_paused",
+        "_number",
+        "_protocol",
+        "_session",
+    )
+
     def __init__(self, connection: MuxConnection, session: MuxSession, number: int) -> None:
         super().__init__()
         self._connection = connection
         self._session = session
         self._number = number
         self._protocol: asyncio.Protocol | None = None
-        self._inbox: deque[bytes] = deque()
+        # None until something has to wait: most streams of many are idle.
+        self._inbox: deque[bytes] | None = None
         self._has_eof = False
         self._is_paused = True
         self._is_delivering = False
@@ -297,8 +312,12 @@ class MuxStream(asyncio.Transport):
         if self._is_closing:
             self._consume(len(data))
             return
-        self._inbox.append(data)
-        self._deliver_inbox()
+        if self._inbox or self._is_paused or self._is_delivering or self._protocol is None:
+            if self._inbox is None:
+                self._inbox = deque()
+            self._inbox.append(data)
+        else:
+            self._deliver_inbox(data)
 
     def take_eof(self) -> None:
         """The peer sends no more."""
@@ -314,7 +333,7 @@ class MuxStream(asyncio.Transport):
     def lose(self, error: BaseException | None) -> None:
         """The stream is gone."""
         was_closing, self._is_closing = self._is_closing, True
-        self._inbox.clear()
+        self._inbox = None
         if not was_closing and self._protocol is not None:
             self._protocol.connection_lost(error if isinstance(error, Exception) else None)
 
@@ -397,11 +416,14 @@ class MuxStream(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._connection.get_extra_info(name, default)
 
-    def _deliver_inbox(self) -> None:
+    def _deliver_inbox(self, data: bytes | None = None) -> None:
         if self._is_delivering or self._protocol is None:
             return
         self._is_delivering = True
         try:
+            if data is not None:
+                self._consume(len(data))
+                self._protocol.data_received(data)
             while self._inbox and not self._is_paused:
                 data = self._inbox.popleft()
                 self._consume(len(data))
