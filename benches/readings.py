@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 
 class Reading(NamedTuple):
@@ -25,3 +29,24 @@ def percentiles(nanoseconds: list[int]) -> dict[str, float]:
     last = len(nanoseconds) - 1
     p50, p99 = (nanoseconds[int(share * last)] / 1000 for share in (0.5, 0.99))
     return {"p50_us": p50, "p99_us": p99, "count": len(nanoseconds)}
+
+
+async def in_turn(count: int, do: Callable[[], Awaitable[None]]) -> list[int]:
+    """Does something ``count`` times; the nanoseconds of each."""
+    times = []
+    for _ in range(count):
+        began = time.perf_counter_ns()
+        await do()
+        times.append(time.perf_counter_ns() - began)
+    return times
+
+
+async def at_once(count: int, in_flight: int, do: Callable[[], Awaitable[None]]) -> None:
+    """Does something ``count`` times, ``in_flight`` of them at a time."""
+    turns = iter(range(count))
+
+    async def work() -> None:
+        for _ in turns:
+            await do()
+
+    await asyncio.gather(*(work() for _ in range(in_flight)))

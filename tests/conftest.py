@@ -27,11 +27,15 @@ def _debug_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--one-loop", action="store_true", help="asyncio's loop only, not uvloop")
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every async test runs under asyncio's loop in debug mode, and under uvloop."""
-    if sys.platform == "win32":
+    if sys.platform == "win32" or config.getoption("one_loop"):
         return {"asyncio": _debug_loop}
     import uvloop
 

@@ -10,12 +10,11 @@ import asyncio
 import io
 import json
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
-from benches.broker.service import HANDSHAKE, BrokeredPlugin, Connection, EmptyServicer, call
+from benches.broker.service import HANDSHAKE, BrokeredPlugin, Connection
 from benches.broker.task import Task
-from benches.readings import Reading, percentiles
+from benches.readings import Reading, at_once, in_turn, percentiles
 from pyplugin import Client, ClientConfig
 
 if TYPE_CHECKING:
@@ -64,50 +63,24 @@ class Host:
     async def measure(self) -> dict[str, Any]:
         match self._task.measure:
             case "call":
-                return await self._repeat(self._call)
+                return await self._repeat(self._plugin.call)
             case "host serves":
-                return await self._repeat(self._serve)
+                return await self._repeat(self._plugin.serve)
             case "plugin serves":
-                return await self._repeat(self._dial)
+                return await self._repeat(self._plugin.dial)
         return await self._costs(self._print)
-
-    async def _call(self) -> None:
-        await self._plugin.get("now")
-
-    async def _serve(self) -> None:
-        """Has the plugin call back under an id."""
-        broker = self._plugin.broker
-        service_id = broker.next_id()
-        server = await broker.accept_and_serve(service_id, [EmptyServicer()])
-        try:
-            await self._plugin.get(f"dial:{service_id}")
-        finally:
-            server.close()
-            await server.wait_closed()
-
-    async def _dial(self) -> None:
-        """Calls what the plugin serves under an id."""
-        service_id = await self._plugin.get("accept")
-        await call(self._plugin.broker, int(service_id))
-        await self._plugin.get(f"stop:{service_id}")
 
     async def _repeat(self, do: Callable[[], Awaitable[None]]) -> dict[str, Any]:
         """Does it in turn, and then as often as it can with many in flight."""
         task = self._task
-        await _times(task.warm, do)
-        times = await _times(task.in_turn, do)
+        await in_turn(task.warm, do)
+        times = await in_turn(task.in_turn, do)
 
-        async def at_once() -> Reading:
-            turns = iter(range(task.at_once))
-
-            async def work() -> None:
-                for _ in turns:
-                    await do()
-
-            await asyncio.gather(*(work() for _ in range(task.in_flight)))
+        async def work() -> Reading:
+            await at_once(task.at_once, task.in_flight, do)
             return Reading.now()
 
-        return {**percentiles(times), **await self._costs(at_once)}
+        return {**percentiles(times), **await self._costs(work)}
 
     async def _print(self) -> Reading:
         """Has the plugin print, until the last byte has come."""
@@ -116,24 +89,15 @@ class Host:
 
     async def _costs(self, do: Callable[[], Awaitable[Reading]]) -> dict[str, Any]:
         """The time it takes, and what both processes use of the processors meanwhile."""
-        plugin_began = float(await self._plugin.get("cpu"))
+        plugin_began = await self._plugin.plugin_cpu()
         began = Reading.now()
         ended = await do()
-        plugin_ended = float(await self._plugin.get("cpu"))
+        plugin_ended = await self._plugin.plugin_cpu()
         return {
             "seconds": ended.wall - began.wall,
             "host_seconds": ended.cpu - began.cpu,
             "plugin_seconds": plugin_ended - plugin_began,
         }
-
-
-async def _times(count: int, do: Callable[[], Awaitable[None]]) -> list[int]:
-    times = []
-    for _ in range(count):
-        began = time.perf_counter_ns()
-        await do()
-        times.append(time.perf_counter_ns() - began)
-    return times
 
 
 async def main(task: Task) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import kv_grpc
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 
     from pyplugin import GRPCBroker
 
-__all__ = ["HANDSHAKE", "BrokeredPlugin", "Connection", "EmptyServicer", "call"]
+__all__ = ["HANDSHAKE", "BrokeredPlugin", "Connection", "EmptyServicer", "call", "zeros"]
 
 _BLOCK_BYTES = 64 * 1024
 _LINE_BYTES = 100
+
+
+zeros = lru_cache(bytes)
 
 
 class EmptyServicer(kv_grpc.KVBase):
@@ -56,20 +60,22 @@ class KeyServicer(EmptyServicer):
         request = await stream.recv_message()
         assert request is not None
         value = await self._do(*request.key.partition(":")[::2])
-        await stream.send_message(kv_pb2.GetResponse(value=value.encode()))
+        await stream.send_message(kv_pb2.GetResponse(value=value))
 
-    async def _do(self, name: str, argument: str) -> str:
+    async def _do(self, name: str, argument: str) -> bytes:
         match name:
             case "now":
-                return ""
+                return b""
+            case "bytes":
+                return zeros(int(argument))
             case "cpu":
-                return f"{Reading.now().cpu:.6f}"
+                return b"%.6f" % Reading.now().cpu
             case "accept":
                 service_id = self._broker.next_id()
                 self._servers[service_id] = await self._broker.accept_and_serve(
                     service_id, [EmptyServicer()]
                 )
-                return str(service_id)
+                return b"%d" % service_id
             case "dial":
                 await call(self._broker, int(argument))
             case "stop":
@@ -79,7 +85,7 @@ class KeyServicer(EmptyServicer):
             case _:
                 # The loop has to take what is printed meanwhile.
                 await asyncio.to_thread(_PRINT[name], int(argument))
-        return ""
+        return b""
 
 
 class Connection:
@@ -91,8 +97,41 @@ class Connection:
 
     async def get(self, key: str) -> str:
         """The plugin's answer to a key."""
+        return (await self.get_bytes(key)).decode()
+
+    async def get_bytes(self, key: str) -> bytes:
+        """The same where it is no text."""
         reply = await self._stub.Get(kv_pb2.GetRequest(key=key))
-        return reply.value.decode()
+        value: bytes = reply.value
+        return value
+
+    async def put(self, value: bytes) -> None:
+        """Sends what the plugin drops."""
+        await self._stub.Put(kv_pb2.PutRequest(key="value", value=value))
+
+    async def call(self) -> None:
+        """Makes a call to the plugin itself."""
+        await self.get("now")
+
+    async def serve(self) -> None:
+        """Has the plugin call back under an id."""
+        service_id = self.broker.next_id()
+        server = await self.broker.accept_and_serve(service_id, [EmptyServicer()])
+        try:
+            await self.get(f"dial:{service_id}")
+        finally:
+            server.close()
+            await server.wait_closed()
+
+    async def dial(self) -> None:
+        """Calls what the plugin serves under an id."""
+        service_id = await self.get("accept")
+        await call(self.broker, int(service_id))
+        await self.get(f"stop:{service_id}")
+
+    async def plugin_cpu(self) -> float:
+        """Seconds of the processors that the plugin has used."""
+        return float(await self.get("cpu"))
 
 
 class BrokeredPlugin(Plugin):

@@ -18,7 +18,7 @@ from grpclib.exceptions import GRPCError
 from ._compat import timeout as time_limit
 from ._generated.grpc_broker_pb2 import ConnInfo
 from .constants import BROKER_TIMEOUT
-from .errors import BrokerError, BrokerTimeout, MuxError
+from .errors import BrokerError, BrokerTimeout
 from .net.grpc import PluginChannel
 from .net.transport import Address
 
@@ -266,35 +266,40 @@ class Knocks:
 
     async def _open(self, service_id: int, seconds: float) -> MuxStream:
         """Knocks, and opens the stream that the peer then takes for this id."""
+        exchange = self._means.tasks.spawn(
+            self._exchange(service_id), f"knock {service_id}", is_awaited=True
+        )
         try:
-            async with time_limit(seconds), self._knocking:
-                answer = self._answers[service_id] = asyncio.get_running_loop().create_future()
-                try:
-                    await self._means.send(knock(service_id))
-                    info = await asyncio.shield(answer)
-                except BaseException:
-                    # The peer may let this knock in nevertheless, and wait for its stream.
-                    answer.add_done_callback(self._use_up)
-                    raise
-                if info.knock.error:
-                    raise BrokerError(
-                        f"the peer refused broker id {service_id}: {info.knock.error}"
-                    )
-                return self._connection.open_stream()
-        except TimeoutError as error:
+            async with time_limit(seconds):
+                return await asyncio.shield(exchange)
+        except BaseException as error:
+            # The peer may have let this knock in, or do so later, and wait for its stream.
+            exchange.add_done_callback(_use_up)
+            if not isinstance(error, TimeoutError) or isinstance(error, BrokerTimeout):
+                raise
             raise BrokerTimeout(
                 f"the peer did not answer the knock for broker id {service_id} within {seconds:g} "
                 "s: it must accept the id that it, or this side, sent in a message"
             ) from error
 
-    def _use_up(self, answer: asyncio.Future[ConnInfo]) -> None:
-        if answer.cancelled() or answer.exception() or answer.result().knock.error:
-            return
-        try:
-            self._connection.open_stream().abort()
-        except MuxError:
-            # Nothing is left to be mistaken.
-            return
+    async def _exchange(self, service_id: int) -> MuxStream:
+        """Not to be cancelled by a dialler: the next knock is to come after the answer to this."""
+        async with self._knocking:
+            answer = self._answers[service_id] = asyncio.get_running_loop().create_future()
+            try:
+                async with time_limit(BROKER_TIMEOUT):
+                    await self._means.send(knock(service_id))
+                    info = await answer
+            except TimeoutError as error:
+                raise BrokerTimeout(
+                    f"the peer did not answer the knock for broker id {service_id}"
+                ) from error
+            finally:
+                if self._answers.get(service_id) is answer:
+                    del self._answers[service_id]
+            if info.knock.error:
+                raise BrokerError(f"the peer refused broker id {service_id}: {info.knock.error}")
+            return self._connection.open_stream()
 
     def _take(self, stream: MuxStream) -> None:
         service_id, self._expected = self._expected, None
@@ -325,6 +330,12 @@ class Knocks:
     def _close(self, service_id: int, server: PluginServer) -> None:
         if self._servers.get(service_id) is server:
             del self._servers[service_id]
+
+
+def _use_up(exchange: asyncio.Task[MuxStream]) -> None:
+    if not exchange.cancelled() and exchange.exception() is None:
+        # Not aborted: the peer would never hear of a stream that is gone before it was sent.
+        exchange.result().close()
 
 
 def knock(service_id: int, *, ack: bool = False, error: str = "") -> ConnInfo:

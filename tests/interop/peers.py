@@ -33,7 +33,8 @@ MARKS = [pytest.mark.go, pytest.mark.timeout(60, func_only=True)]
 PEER_TIMEOUT = 30.0
 
 MODULE = ROOT / "tests" / "interop" / "go"
-FOLDER = ROOT / ".build" / "go"
+# Two versions of Python may be at it at once.
+FOLDER = ROOT / ".build" / f"go-{sys.version_info.major}.{sys.version_info.minor}"
 _EXAMPLES = "github.com/hashicorp/go-plugin/examples"
 _PACKAGES = {
     "host": "./host",

@@ -6,7 +6,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +16,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/examples/grpc/shared"
-	"google.golang.org/grpc"
+
+	"pyplugin.test/benches/brokered"
 )
 
 // task is what to measure; benches/broker/task.py has the meanings.
@@ -52,7 +52,7 @@ func run() error {
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  shared.Handshake,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		Plugins:          plugin.PluginSet{shared.PluginGRPC: brokered{&shared.KVGRPCPlugin{}}},
+		Plugins:          plugin.PluginSet{shared.PluginGRPC: brokered.New()},
 		Cmd:              exec.Command(t.Command[0], t.Command[1:]...),
 		AutoMTLS:         t.AutoMTLS,
 		Logger:           hclog.NewNullLogger(),
@@ -74,26 +74,10 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	h := raw.(*host)
-	h.printed = printed
+	h := &host{raw.(*brokered.Host), printed}
 	got, err := h.measure(t)
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(got)
-}
-
-// brokered gives the broker along with the KV.
-type brokered struct{ *shared.KVGRPCPlugin }
-
-var _ plugin.GRPCPlugin = brokered{}
-
-func (b brokered) GRPCClient(
-	ctx context.Context, broker *plugin.GRPCBroker, conn *grpc.ClientConn,
-) (any, error) {
-	raw, err := b.KVGRPCPlugin.GRPCClient(ctx, broker, conn)
-	if err != nil {
-		return nil, err
-	}
-	return &host{kv: raw.(shared.KV), broker: broker}, nil
 }

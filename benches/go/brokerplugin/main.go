@@ -2,6 +2,7 @@
 // key asks for it; benches/broker/plugin.py is the same in Python:
 //
 //	now          nothing
+//	bytes:BYTES  answers with so many
 //	cpu          answers how many seconds of the processors this process has used
 //	dial:ID      makes a call to what the host serves under an id
 //	accept       serves a new id, which is the answer
@@ -13,6 +14,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -40,8 +42,11 @@ func main() {
 		Plugins: plugin.PluginSet{
 			shared.PluginGRPC: brokered{&shared.KVGRPCPlugin{}},
 		},
-		GRPCServer: plugin.DefaultGRPCServer,
-		Logger:     hclog.NewNullLogger(),
+		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
+			// As those of hosts, larger than gRPC's own limit.
+			return grpc.NewServer(append(options, grpc.MaxRecvMsgSize(math.MaxInt32))...)
+		},
+		Logger: hclog.NewNullLogger(),
 	})
 }
 
@@ -60,6 +65,8 @@ type store struct {
 	broker *plugin.GRPCBroker
 	// served has a *subchannel.Server for each id.
 	served sync.Map
+	// values has those of each length that was asked for.
+	values sync.Map
 }
 
 func (*store) Put(string, []byte) error { return nil }
@@ -73,7 +80,11 @@ func (s *store) Get(key string) ([]byte, error) {
 		return strconv.AppendFloat(nil, bench.Now().CPU.Seconds(), 'f', 6, 64), nil
 	case "accept":
 		id := s.broker.NextId()
-		s.served.Store(id, subchannel.Serve(s.broker, id))
+		server, err := subchannel.Serve(s.broker, id)
+		if err != nil {
+			return nil, err
+		}
+		s.served.Store(id, server)
 		return strconv.AppendUint(nil, uint64(id), 10), nil
 	}
 
@@ -82,6 +93,8 @@ func (s *store) Get(key string) ([]byte, error) {
 		return nil, err
 	}
 	switch name {
+	case "bytes":
+		return s.value(int(number)), nil
 	case "dial":
 		return nil, subchannel.Call(s.broker, uint32(number))
 	case "stop":
@@ -89,13 +102,22 @@ func (s *store) Get(key string) ([]byte, error) {
 		if !ok {
 			return nil, fmt.Errorf("nothing is served under broker id %d", number)
 		}
-		return nil, server.(*subchannel.Server).Stop()
+		server.(*subchannel.Server).Stop()
+		return nil, nil
 	case "blocks":
 		return nil, writeBlocks(int(number))
 	case "lines":
 		return nil, printLines(int(number))
 	}
 	return nil, fmt.Errorf("no key %q", key)
+}
+
+func (s *store) value(length int) []byte {
+	value, ok := s.values.Load(length)
+	if !ok {
+		value, _ = s.values.LoadOrStore(length, make([]byte, length))
+	}
+	return value.([]byte)
 }
 
 func writeBlocks(left int) error {

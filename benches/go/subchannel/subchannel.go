@@ -13,36 +13,36 @@ import (
 
 // Server serves a KV under one id.
 type Server struct {
-	id      uint32
-	started chan *grpc.Server
-	ended   chan struct{}
+	server *grpc.Server
+	ended  chan struct{}
 }
 
-// Serve begins to serve an id, as go-plugin's own examples do.
-func Serve(broker *plugin.GRPCBroker, id uint32) *Server {
-	s := &Server{id, make(chan *grpc.Server, 1), make(chan struct{})}
+// Serve serves an id. It returns when the broker listens: go-plugin's listener
+// of knocks begins before the muxer knows the id, and one that comes in between
+// ends the plugin's own server.
+func Serve(broker *plugin.GRPCBroker, id uint32) (*Server, error) {
+	started, ended := make(chan *grpc.Server, 1), make(chan struct{})
 	go func() {
-		defer close(s.ended)
+		defer close(ended)
 		broker.AcceptAndServe(id, func(options []grpc.ServerOption) *grpc.Server {
 			server := grpc.NewServer(options...)
 			proto.RegisterKVServer(server, &shared.GRPCServer{Impl: empty{}})
-			s.started <- server
+			started <- server
 			return server
 		})
 	}()
-	return s
+	select {
+	case server := <-started:
+		return &Server{server, ended}, nil
+	case <-ended:
+		return nil, fmt.Errorf("broker id %d could not be served", id)
+	}
 }
 
 // Stop ends it, and waits for its end.
-func (s *Server) Stop() error {
-	select {
-	case server := <-s.started:
-		server.Stop()
-		<-s.ended
-		return nil
-	case <-s.ended:
-		return fmt.Errorf("broker id %d could not be served", s.id)
-	}
+func (s *Server) Stop() {
+	s.server.Stop()
+	<-s.ended
 }
 
 // Call makes one call to what the other side serves under an id.

@@ -1,8 +1,10 @@
 // Yamux measures how fast two of Go's yamux sessions exchange messages of
-// 16 KiB over net.Pipe: one on each stream, until all of them are read.
+// 16 KiB: one on each stream, until all of them are read. It prints the median
+// nanoseconds of one, for each number of streams, as JSON.
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -13,32 +15,44 @@ import (
 	"time"
 
 	"github.com/hashicorp/yamux"
+	"golang.org/x/sys/unix"
 )
 
 const message = 16 * 1024
 
 func main() {
+	network := flag.String("network", "pipe", `"pipe" is net.Pipe, "unix" a pair of sockets`)
 	rounds := flag.Int("rounds", 20, "samples for each number of streams")
 	total := flag.Int("messages", 8192, "messages of a sample")
 	flag.Parse()
+	got := map[int]int64{}
 	for _, count := range []int{1, 16, 256, 4096} {
-		if err := measure(count, *rounds, *total); err != nil {
+		median, err := measure(*network, count, *rounds, *total)
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "yamux:", err)
 			os.Exit(1)
 		}
+		got[count] = median.Nanoseconds()
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(got); err != nil {
+		fmt.Fprintln(os.Stderr, "yamux:", err)
+		os.Exit(1)
 	}
 }
 
-func measure(count, rounds, total int) error {
-	near, far := net.Pipe()
+func measure(network string, count, rounds, total int) (time.Duration, error) {
+	near, far, err := pair(network)
+	if err != nil {
+		return 0, err
+	}
 	client, err := yamux.Client(near, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer client.Close()
 	server, err := yamux.Server(far, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer server.Close()
 
@@ -46,10 +60,10 @@ func measure(count, rounds, total int) error {
 	readers := make([]io.Reader, count)
 	for index := range count {
 		if writers[index], err = client.OpenStream(); err != nil {
-			return err
+			return 0, err
 		}
 		if readers[index], err = server.AcceptStream(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	each := max(1, total/count)
@@ -60,10 +74,27 @@ func measure(count, rounds, total int) error {
 		samples[round] = time.Since(start) / time.Duration(each*count)
 	}
 	sort.Slice(samples, func(i, j int) bool { return samples[i] < samples[j] })
-	median := samples[rounds/2]
-	rate := float64(message) / median.Seconds() / (1 << 30)
-	fmt.Printf("%5d streams: %v a message, %.2f GiB/s, best %v\n", count, median, rate, samples[0])
-	return nil
+	return samples[rounds/2], nil
+}
+
+func pair(network string) (near, far net.Conn, err error) {
+	if network == "pipe" {
+		near, far = net.Pipe()
+		return near, far, nil
+	}
+	descriptors, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	var ends [2]net.Conn
+	for index, descriptor := range descriptors {
+		file := os.NewFile(uintptr(descriptor), "socket")
+		defer file.Close()
+		if ends[index], err = net.FileConn(file); err != nil {
+			return nil, nil, err
+		}
+	}
+	return ends[0], ends[1], nil
 }
 
 func exchange(writers []io.Writer, readers []io.Reader, each int) {

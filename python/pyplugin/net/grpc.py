@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 
     from grpclib.utils import Wrapper
+    from h2.config import H2Configuration
     from h2.events import Event, StreamReset
     from hyperframe.frame import Frame, GoAwayFrame
 
@@ -124,6 +125,15 @@ class _ClientStream(grpclib.protocol.Stream):
             raise _StreamReset(Status.UNAVAILABLE, f"the stream has ended: {error}") from error
 
 
+_quiet_kinds: dict[type[Frame], type[Frame]] = {}
+
+
+def _quiet(kind: type[Frame]) -> type[Frame]:
+    if kind not in _quiet_kinds:
+        _quiet_kinds[kind] = type(kind.__name__, (kind,), {"__repr__": lambda _: kind.__name__})
+    return _quiet_kinds[kind]
+
+
 class _Encoder(Encoder):
     """hpack without Huffman coding: in Python that takes a time quadratic in a text's length."""
 
@@ -132,7 +142,19 @@ class _Encoder(Encoder):
 
 
 class _H2Connection(H2Connection):
-    """h2 without its reading of GOAWAY, which ends every stream and loses what came beside it."""
+    """h2 without its reading of GOAWAY, which ends every stream and loses what came beside it.
+
+    Nor does it make a text of each frame, its bytes in hexadecimal, for a log that drops it.
+    """
+
+    def __init__(self, config: H2Configuration) -> None:
+        super().__init__(config)
+        receivers = self._frame_dispatch_table
+        receivers.update({_quiet(kind): receive for kind, receive in receivers.items()})
+
+    def _receive_frame(self, frame: Frame) -> list[Event]:
+        frame.__class__ = _quiet(frame.__class__)
+        return super()._receive_frame(frame)
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
         event = ConnectionTerminated()

@@ -7,6 +7,7 @@ The session itself is Rust and does no I/O; this gives it bytes and time, and it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _SEND_BYTES = 256 * 1024
 # What may wait for a stream's window before whoever writes to it is to pause.
 _HIGH_BYTES = 128 * 1024
+# And at which it may go on, the session's own.
+_LOW_BYTES = 64 * 1024
 # What the peer may send on a stream ahead of its reader.
 _WINDOW_BYTES = 1024 * 1024
 # Seconds that a closing connection may take to send the rest.
@@ -86,12 +89,13 @@ class MuxConnection(asyncio.Protocol):
         self._is_closing = False
         self._error: MuxError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[BaseException | None] = self._loop.create_future()
 
     # The protocol of the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's are no subclasses of asyncio's.
+        # uvloop's are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
         self._arm()
 
@@ -109,8 +113,9 @@ class MuxConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._is_closing = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._deadline):
+            if timer is not None:
+                timer.cancel()
         error = self._error or exc
         self._lose_streams(error or MuxClosed("the connection that carried the stream was closed"))
         self.lost.set_result(error)
@@ -148,14 +153,15 @@ class MuxConnection(asyncio.Protocol):
             for stream in list(self._streams.values()):
                 stream.close()
             self._session.go_away()
+        # Whoever reads nothing, or finishes no stream, is cut.
+        self._deadline = self._loop.call_later(_CLOSE_TIMEOUT, self.abort)
         self._send()
-        if self._transport is not None:
-            self._transport.close()
 
     def abort(self) -> None:
         """Closes the socket at once."""
         self._is_closing = True
-        if self._transport is not None:
+        # asyncio's raise if they are aborted once they are closed.
+        if self._transport is not None and not self.lost.done():
             self._transport.abort()
 
     async def aclose(self) -> None:
@@ -163,8 +169,8 @@ class MuxConnection(asyncio.Protocol):
         self.close()
         if self._transport is not None and not self.lost.done():
             await asyncio.wait({self.lost}, timeout=_CLOSE_TIMEOUT)
-            self._transport.abort()
-            await self.lost
+            self.abort()
+            await asyncio.wait({self.lost})
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """As of the socket's transport."""
@@ -194,6 +200,9 @@ class MuxConnection(asyncio.Protocol):
             # The only thing that sending can make happen.
             if stream := self._streams.get(number):
                 stream.set_writable()
+        is_over = self._error is not None or not self._session.stream_count
+        if self._is_closing and is_over and not self._is_full and self._transport is not None:
+            self._transport.close()
 
     def _handle(self, events: list[tuple[int, int, Any]]) -> None:
         for kind, number, payload in events:
@@ -201,7 +210,8 @@ class MuxConnection(asyncio.Protocol):
                 if stream := self._streams.get(number):
                     stream.take(payload)
                 else:
-                    self._session.consume(number, len(payload))
+                    with contextlib.suppress(MuxError):
+                        self._session.consume(number, len(payload))
             elif kind == MuxSession.STREAM_OPENED:
                 self._accept(number)
             elif kind == MuxSession.STREAM_FINISHED:
@@ -219,14 +229,19 @@ class MuxConnection(asyncio.Protocol):
         if self._is_closing:
             stream.abort()
         else:
-            self.on_stream(stream)
+            try:
+                self.on_stream(stream)
+            except Exception as error:
+                stream.fail(error)
 
     def _fail(self, error: MuxError | None) -> None:
         if self._error is not None or error is None:
             return
         self._error = error
+        self._is_closing = True
         self._logger.warning("a multiplexed connection failed: %s", error)
         self._lose_streams(error)
+        self._is_closing = False
         self.close()
 
     def _lose_streams(self, error: BaseException) -> None:
@@ -244,7 +259,8 @@ class MuxConnection(asyncio.Protocol):
 
     def _on_time(self) -> None:
         self._timer = None
-        self._handle(self._session.handle_timeout(self._loop.time()))
+        if self._error is None:
+            self._handle(self._session.handle_timeout(self._loop.time()))
         if not self._is_closing:
             self._arm()
 
@@ -252,15 +268,31 @@ class MuxConnection(asyncio.Protocol):
 class MuxStream(asyncio.Transport):
     """One stream of a connection. What comes before ``start()`` waits for it."""
 
+    __slots__ = (
+        "_connection",
+        "_has_eof",
+        "_high",
+        "_inbox",
+        "_is_closing",
+        "_is_delivering",
+        "_is_full",
+        "_is_paused",
+        "_number",
+        "_protocol",
+        "_session",
+    )
+
     def __init__(self, connection: MuxConnection, session: MuxSession, number: int) -> None:
         super().__init__()
         self._connection = connection
         self._session = session
         self._number = number
         self._protocol: asyncio.Protocol | None = None
-        self._inbox: deque[bytes] = deque()
+        # None until something has to wait: most streams of many are idle.
+        self._inbox: deque[bytes] | None = None
         self._has_eof = False
         self._is_paused = True
+        self._is_delivering = False
         self._is_full = False
         self._is_closing = False
         self._high = _HIGH_BYTES
@@ -268,25 +300,29 @@ class MuxStream(asyncio.Transport):
     def start(self, protocol: asyncio.Protocol) -> None:
         """Connects ``protocol`` to the stream, and takes the stream where the peer opened it."""
         self._protocol = protocol
-        self._session.accept(self._number)
-        self._connection.flush()
+        self._tell(self._session.accept)
+        self._is_paused = False
         protocol.connection_made(self)
-        self.resume_reading()
+        self._deliver_inbox()
 
     # What the connection tells
 
     def take(self, data: bytes) -> None:
         """The peer sent ``data``."""
-        if self._is_paused:
+        if self._is_closing:
+            self._consume(len(data))
+            return
+        if self._inbox or self._is_paused or self._is_delivering or self._protocol is None:
+            if self._inbox is None:
+                self._inbox = deque()
             self._inbox.append(data)
         else:
-            self._deliver(data)
+            self._deliver_inbox(data)
 
     def take_eof(self) -> None:
         """The peer sends no more."""
         self._has_eof = True
-        if not self._is_paused:
-            self._deliver_eof()
+        self._deliver_inbox()
 
     def set_writable(self) -> None:
         """What was queued has been sent."""
@@ -297,7 +333,7 @@ class MuxStream(asyncio.Transport):
     def lose(self, error: BaseException | None) -> None:
         """The stream is gone."""
         was_closing, self._is_closing = self._is_closing, True
-        self._inbox.clear()
+        self._inbox = None
         if not was_closing and self._protocol is not None:
             self._protocol.connection_lost(error if isinstance(error, Exception) else None)
 
@@ -308,7 +344,7 @@ class MuxStream(asyncio.Transport):
             return
         try:
             queued = self._session.send(self._number, bytes(data))
-        except MuxClosed:
+        except MuxError:
             # The event that tells so is on its way.
             return
         self._connection.flush()
@@ -326,15 +362,27 @@ class MuxStream(asyncio.Transport):
         if self._is_closing:
             return
         self._end()
-        self._session.finish(self._number)
-        self._connection.flush()
+        self._tell(self._session.finish)
 
     def abort(self) -> None:
         if self._is_closing:
             return
         self._end()
-        self._session.reset(self._number)
-        self._connection.flush()
+        self._tell(self._session.reset)
+
+    def fail(self, error: Exception) -> None:
+        """Its protocol raised: as for asyncio's own transports that is the end of the stream."""
+        asyncio.get_running_loop().call_exception_handler(
+            {
+                "message": "the protocol of a stream of a multiplexed connection failed",
+                "exception": error,
+                "transport": self,
+                "protocol": self._protocol,
+            }
+        )
+        if not self._is_closing:
+            self._end(error)
+            self._tell(self._session.reset)
 
     def is_closing(self) -> bool:
         return self._is_closing
@@ -348,10 +396,8 @@ class MuxStream(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self._is_paused = False
-        while self._inbox and not self._is_paused:
-            self._deliver(self._inbox.popleft())
-        if self._has_eof and not self._is_paused:
-            self._deliver_eof()
+        # Not from within itself, where its protocol does that in data_received.
+        asyncio.get_running_loop().call_soon(self._deliver_inbox)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         assert self._protocol is not None
@@ -365,28 +411,47 @@ class MuxStream(asyncio.Transport):
         return self._session.queued(self._number)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._high = _HIGH_BYTES if high is None else high
+        self._high = _HIGH_BYTES if high is None else max(high, _LOW_BYTES)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._connection.get_extra_info(name, default)
 
-    def _deliver(self, data: bytes) -> None:
-        if self._is_closing:
-            self._session.consume(self._number, len(data))
+    def _deliver_inbox(self, data: bytes | None = None) -> None:
+        if self._is_delivering or self._protocol is None:
             return
-        assert self._protocol is not None
-        self._session.consume(self._number, len(data))
+        self._is_delivering = True
+        try:
+            if data is not None:
+                self._consume(len(data))
+                self._protocol.data_received(data)
+            while self._inbox and not self._is_paused:
+                data = self._inbox.popleft()
+                self._consume(len(data))
+                self._protocol.data_received(data)
+            if self._has_eof and not (self._inbox or self._is_paused or self._is_closing):
+                self._has_eof = False
+                if not self._protocol.eof_received():
+                    self.close()
+        except Exception as error:
+            self.fail(error)
+        finally:
+            self._is_delivering = False
+
+    def _consume(self, length: int) -> None:
+        with contextlib.suppress(MuxError):
+            self._session.consume(self._number, length)
         self._connection.flush()
-        self._protocol.data_received(data)
 
-    def _deliver_eof(self) -> None:
-        if self._is_closing or self._protocol is None or self._protocol.eof_received():
-            return
-        self.close()
+    def _tell(self, call: Callable[[int], None]) -> None:
+        # A session that has failed raises why, and its streams need no more.
+        with contextlib.suppress(MuxError):
+            call(self._number)
+        self._connection.flush()
 
-    def _end(self) -> None:
+    def _end(self, error: Exception | None = None) -> None:
         self._is_closing = True
-        self._inbox.clear()
+        while self._inbox:
+            self._consume(len(self._inbox.popleft()))
         self._connection.forget(self._number)
         if self._protocol is not None:
-            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, error)

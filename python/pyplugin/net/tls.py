@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import TLSError
 
@@ -63,8 +63,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
     # The protocol of the transport below
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._below = transport
+        # uvloop's are none of asyncio's classes.
+        self._below = cast("asyncio.Transport", transport)
         self._timer = self._loop.call_later(self._handshake_timeout, self._give_up)
         self._handshake()
 
@@ -72,7 +72,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._incoming.write(data)
         if not self.ready.done():
             self._handshake()
-        if self.ready.done() and not self._is_paused:
+        if self._is_connected and not self._is_paused:
             self._read()
 
     def eof_received(self) -> bool:

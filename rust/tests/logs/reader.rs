@@ -271,6 +271,8 @@ fn a_source_goes_on_when_half_of_its_share_is_free() {
         }
         // So it is not given back while there is some room.
         assert!(host.reader.finish(host.source(id), MOST).unwrap());
+        // The thread has looked, and found that there is none.
+        marker.pass();
         assert!(!host.queue.restarts(id));
         let mut sizes = Vec::new();
         while !host.queue.restarts(id) {

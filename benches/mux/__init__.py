@@ -1,0 +1,1 @@
+"""What one multiplexed connection costs: ``python -m benches.mux``."""

@@ -1,0 +1,39 @@
+"""What the runner asks of a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to measure; as JSON the argument of every host.
+
+    Attributes:
+        measure: "call", a call to the plugin itself; "get" or "put", one that carries ``bytes``;
+            "host serves" or "plugin serves", a call by a connection of its own.
+        command: The plugin.
+        auto_mtls: All connections are secured.
+        warm: How often it is done before anything is measured.
+        in_turn: How often for the latency, one after the other, in each turn.
+        at_once: How often for the rate, in each turn.
+        in_flight: How many at a time then.
+        bytes: How much a call carries.
+        turns: How often the plain and the multiplexed connection take turns.
+        seconds: When the host gives up.
+    """
+
+    measure: str
+    command: Sequence[str]
+    auto_mtls: bool
+    warm: int
+    in_turn: int
+    at_once: int
+    in_flight: int
+    bytes: int
+    turns: int
+    seconds: float
