@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Every async test runs under asyncio's loop in debug mode, and under uvloop."""
-    if sys.platform == "win32" or config.getoption("one_loop"):
-        return {"asyncio": _debug_loop}
-    import uvloop
+    """Every async test runs under asyncio's loop in debug mode, and under uvloop.
 
-    return {"asyncio": _debug_loop, "uvloop": uvloop.new_event_loop}
+    Those with a Go peer, which take most of the time, run under one of the two each.
+    """
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": _debug_loop}
+    if sys.platform != "win32" and not config.getoption("one_loop"):
+        import uvloop
+
+        loops["uvloop"] = uvloop.new_event_loop
+    marker = item.get_closest_marker("asyncio")
+    is_free = marker is None or "loop_factories" not in marker.kwargs
+    if is_free and "interop" in item.path.parts:
+        name = sorted(loops)[zlib.crc32(item.name.encode()) % len(loops)]
+        loops = {name: loops[name]}
+    return loops
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -237,7 +237,7 @@ async def test_an_announcement_that_nobody_dials_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with started() as plugin:
-        monkeypatch.setattr("pyplugin.broker.BROKER_TIMEOUT", 0.0)
+        monkeypatch.setattr("pyplugin.ways.BROKER_TIMEOUT", 0.0)
         service_id = int(await get(plugin, "accept"))
         # Comes after the announcement.
         await get(plugin, "bytes:1")

@@ -16,7 +16,7 @@ from tests.fixtures import client
 
 from .kvplugin import COMMAND, numbered
 from .peers import MARKS, PEER_TIMEOUT, GoHost
-from .test_broker import GO_HOST, NETWORK, PLUGIN, TLS
+from .test_broker import GO_HOST, NETWORK, PLUGIN, TLS, go_host
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,15 +73,6 @@ async def python_host(
         yield host, stdout, stderr
 
 
-@contextlib.asynccontextmanager
-async def go_host(peers: Peers, auto_mtls: bool, **variables: str) -> AsyncIterator[GoHost]:
-    """The Go host with our plugin."""
-    options = ["-mtls"] if auto_mtls else []
-    async with GoHost(peers, COMMAND, *options, env=variables) as host:
-        await host.start()
-        yield host
-
-
 async def get(host: Client, key: str) -> bytes:
     reply = await host.dispense("kv").Get(kv_pb2.GetRequest(key=key))
     value: bytes = reply.value
@@ -95,7 +86,7 @@ async def get(host: Client, key: str) -> bytes:
 @TLS
 @NETWORK
 async def test_a_mebibyte_of_each(
-    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, str]
+    peers: Peers, plugin: str, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
     async with python_host(peers, plugin, auto_mtls=auto_mtls, **settings) as (host, out, err):
         await get(host, f"print:stdout:{MEBIBYTE}")
@@ -197,9 +188,9 @@ async def test_the_last_words_of_a_plugin_arrive(peers: Peers, way: str, auto_mt
 @TLS
 @NETWORK
 async def test_a_mebibyte_of_each_in_go(
-    peers: Peers, way: str, auto_mtls: bool, settings: dict[str, str]
+    peers: Peers, way: str, auto_mtls: bool, settings: dict[str, Any]
 ) -> None:
-    async with go_host(peers, auto_mtls, **settings) as host:
+    async with go_host(peers, auto_mtls=auto_mtls, **settings) as host:
         for name in ("stdout", "stderr"):
             await host.get(f"{way}:{name}:{MEBIBYTE}")
         assert await host.stdio(stdout=MEBIBYTE, stderr=MEBIBYTE) == (STDOUT, STDERR)
@@ -208,7 +199,7 @@ async def test_a_mebibyte_of_each_in_go(
 
 @GO_HOST
 async def test_a_handler_that_prints_without_end_of_its_turn_in_go(peers: Peers) -> None:
-    async with go_host(peers, False) as host:
+    async with go_host(peers) as host:
         for name in ("stdout", "stderr"):
             await host.get(f"blocking-print:{name}:{MEBIBYTE}")
         assert await host.stdio(stdout=MEBIBYTE, stderr=MEBIBYTE) == (STDOUT, STDERR)
