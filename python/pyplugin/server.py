@@ -89,8 +89,8 @@ async def serve_dev(config: ServeConfig, name: str) -> None:
     """Serves a plugin that a developer started, in a debugger for example, for hosts to attach to.
 
     It prints what they attach by, ``{name: {...}}`` in go-plugin's field names, as one line of JSON
-    on stdout: the form of Terraform's ``TF_REATTACH_PROVIDERS``. Ctrl-C under ``asyncio.run()``,
-    SIGTERM or cancelling it ends it; hosts that attach leave it running.
+    on stdout: the form of Terraform's ``TF_REATTACH_PROVIDERS``. Ctrl-C, SIGTERM or cancelling it
+    ends it; hosts that attach leave it running.
 
     Args:
         config: What is served. ``test`` is set by this function.
@@ -103,13 +103,14 @@ async def serve_dev(config: ServeConfig, name: str) -> None:
     configure_logging(config.log_level)
     logger = config.logger or logging.getLogger("pyplugin.plugin")
     tasks = TaskScope("serve", logger)
-    restore = _handle(signal.SIGTERM, test.stop.set)
+    restore = [_handle(number, test.stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         ready = tasks.spawn(_print_reattach(test, name), "ready")
         await serve_async(replace(config, test=test))
         await ready
     finally:
-        restore()
+        for undo in restore:
+            undo()
         await tasks.aclose()
 
 

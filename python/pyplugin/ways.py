@@ -266,15 +266,14 @@ class Knocks:
 
     async def _open(self, service_id: int, seconds: float) -> MuxStream:
         """Knocks, and opens the stream that the peer then takes for this id."""
-        exchange = self._means.tasks.spawn(
-            self._exchange(service_id), f"knock {service_id}", is_awaited=True
-        )
+        opened: asyncio.Future[MuxStream] = asyncio.get_running_loop().create_future()
+        self._means.tasks.spawn(self._exchange(service_id, opened), f"knock {service_id}")
         try:
             async with time_limit(seconds):
-                return await asyncio.shield(exchange)
+                return await asyncio.shield(opened)
         except BaseException as error:
             # The peer may have let this knock in, or do so later, and wait for its stream.
-            exchange.add_done_callback(_use_up)
+            opened.add_done_callback(_use_up)
             if not isinstance(error, TimeoutError) or isinstance(error, BrokerTimeout):
                 raise
             raise BrokerTimeout(
@@ -282,24 +281,37 @@ class Knocks:
                 "s: it must accept the id that it, or this side, sent in a message"
             ) from error
 
-    async def _exchange(self, service_id: int) -> MuxStream:
+    async def _exchange(self, service_id: int, opened: asyncio.Future[MuxStream]) -> None:
         """Not to be cancelled by a dialler: the next knock is to come after the answer to this."""
         async with self._knocking:
-            answer = self._answers[service_id] = asyncio.get_running_loop().create_future()
             try:
-                async with time_limit(BROKER_TIMEOUT):
-                    await self._means.send(knock(service_id))
-                    info = await answer
-            except TimeoutError as error:
-                raise BrokerTimeout(
-                    f"the peer did not answer the knock for broker id {service_id}"
-                ) from error
-            finally:
-                if self._answers.get(service_id) is answer:
-                    del self._answers[service_id]
-            if info.knock.error:
-                raise BrokerError(f"the peer refused broker id {service_id}: {info.knock.error}")
-            return self._connection.open_stream()
+                stream = await self._knock(service_id)
+            except Exception as error:
+                opened.set_exception(error)
+                # Marked as seen: whoever dialled may have given up.
+                opened.exception()
+                return
+            opened.set_result(stream)
+            # In a Go host each id waits for the next stream in a thread of its own: it must have
+            # taken this one before another is let in, or the two may be mistaken.
+            await asyncio.wait({stream.acknowledged}, timeout=BROKER_TIMEOUT)
+
+    async def _knock(self, service_id: int) -> MuxStream:
+        answer = self._answers[service_id] = asyncio.get_running_loop().create_future()
+        try:
+            async with time_limit(BROKER_TIMEOUT):
+                await self._means.send(knock(service_id))
+                info = await answer
+        except TimeoutError as error:
+            raise BrokerTimeout(
+                f"the peer did not answer the knock for broker id {service_id}"
+            ) from error
+        finally:
+            if self._answers.get(service_id) is answer:
+                del self._answers[service_id]
+        if info.knock.error:
+            raise BrokerError(f"the peer refused broker id {service_id}: {info.knock.error}")
+        return self._connection.open_stream()
 
     def _take(self, stream: MuxStream) -> None:
         service_id, self._expected = self._expected, None
@@ -332,10 +344,10 @@ class Knocks:
             del self._servers[service_id]
 
 
-def _use_up(exchange: asyncio.Task[MuxStream]) -> None:
-    if not exchange.cancelled() and exchange.exception() is None:
+def _use_up(opened: asyncio.Future[MuxStream]) -> None:
+    if not opened.cancelled() and opened.exception() is None:
         # Not aborted: the peer would never hear of a stream that is gone before it was sent.
-        exchange.result().close()
+        opened.result().close()
 
 
 def knock(service_id: int, *, ack: bool = False, error: str = "") -> ConnInfo:

@@ -180,7 +180,7 @@ async def test_a_method_that_fails_when_nobody_waits_for_it(
 
     servicer = Failing()
     async with attached(servicer) as (stub, client):
-        with pytest.raises(TimeoutError):
+        with pytest.raises(asyncio.TimeoutError):
             async with timeout(LIMIT):
                 call = asyncio.create_task(stub.Unary(Request(key="x"), timeout=0.2))
                 await call

@@ -62,6 +62,7 @@ class StdioReader:
             if writer is not None
         }
         self._has_ended = asyncio.Event()
+        self._has_news = asyncio.Event()
 
     async def run(self, channel: Channel) -> None:
         """Hands on what comes, until the plugin ends the stream."""
@@ -69,12 +70,14 @@ class StdioReader:
             async with grpc_stdio_grpc.GRPCStdioStub(channel).StreamStdio.open() as stream:
                 await stream.send_message(empty_pb2.Empty(), end=True)
                 async for messages in read_encoded(stream):
+                    self._has_news.set()
                     await self._hand_on(messages)
         except GRPCError as error:
             log = self._logger.debug if error.status in _NORMAL_ENDS else self._logger.warning
             log("plugin %r: the stream of what it prints ended: %s", self._name, error.message)
         finally:
             self._has_ended.set()
+            self._has_news.set()
 
     async def _hand_on(self, messages: list[bytes]) -> None:
         if not self._writers:
@@ -88,10 +91,16 @@ class StdioReader:
                 await writer.write(b"".join(data))
 
     async def wait_ended(self, seconds: float) -> None:
-        """Waits, after the plugin was asked to end, until all it had printed has come."""
+        """Waits, after the plugin was asked to end, until all it had printed has come.
+
+        Args:
+            seconds: How long nothing may come.
+        """
         with contextlib.suppress(TimeoutError):
-            async with timeout(seconds):
-                await self._has_ended.wait()
+            while not self._has_ended.is_set():
+                self._has_news.clear()
+                async with timeout(seconds):
+                    await self._has_news.wait()
 
     async def finish(self) -> None:
         """Waits, after ``run()``, until all was written; not for a writer that is stuck."""

@@ -84,6 +84,8 @@ class MuxConnection(asyncio.Protocol):
         self._logger = logger
         self._transport: asyncio.Transport | None = None
         self._streams: dict[int, MuxStream] = {}
+        # Of streams of ours that the peer has still to take, be they closed by now.
+        self._unacknowledged: dict[int, asyncio.Future[None]] = {}
         self._is_flushing = False
         self._is_full = False
         self._is_closing = False
@@ -140,6 +142,7 @@ class MuxConnection(asyncio.Protocol):
             raise self._error or MuxClosed("the connection to the peer is closed")
         number = self._session.open_stream(self._loop.time())
         stream = self._streams[number] = MuxStream(self, self._session, number)
+        stream.acknowledged = self._unacknowledged[number] = self._loop.create_future()
         self._arm()
         self.flush()
         return stream
@@ -214,10 +217,13 @@ class MuxConnection(asyncio.Protocol):
                         self._session.consume(number, len(payload))
             elif kind == MuxSession.STREAM_OPENED:
                 self._accept(number)
+            elif kind == MuxSession.STREAM_ACKED:
+                self._acknowledge(number)
             elif kind == MuxSession.STREAM_FINISHED:
                 if stream := self._streams.get(number):
                     stream.take_eof()
             elif kind == MuxSession.STREAM_RESET:
+                self._acknowledge(number)
                 if stream := self._streams.pop(number, None):
                     stream.lose(ConnectionResetError("the peer reset the stream"))
             elif kind == MuxSession.SESSION_FAILED:
@@ -244,7 +250,14 @@ class MuxConnection(asyncio.Protocol):
         self._is_closing = False
         self.close()
 
+    def _acknowledge(self, number: int) -> None:
+        taken = self._unacknowledged.pop(number, None)
+        if taken is not None and not taken.done():
+            taken.set_result(None)
+
     def _lose_streams(self, error: BaseException) -> None:
+        for number in list(self._unacknowledged):
+            self._acknowledge(number)
         streams, self._streams = list(self._streams.values()), {}
         for stream in streams:
             stream.lose(error)
@@ -266,7 +279,13 @@ class MuxConnection(asyncio.Protocol):
 
 
 class MuxStream(asyncio.Transport):
-    """One stream of a connection. What comes before ``start()`` waits for it."""
+    """One stream of a connection. What comes before ``start()`` waits for it.
+
+    Attributes:
+        acknowledged: Of a stream that this side opened: done when the peer has taken it, or cannot.
+    """
+
+    acknowledged: asyncio.Future[None]
 
     __slots__ = (
         "_connection",
@@ -280,6 +299,7 @@ class MuxStream(asyncio.Transport):
         "_number",
         "_protocol",
         "_session",
+        "acknowledged",
     )
 
     def __init__(self, connection: MuxConnection, session: MuxSession, number: int) -> None:

@@ -34,7 +34,7 @@ _GO_CHUNK_BYTES = 1024
 _CHUNK_BYTES = 16 * 1024
 # Printed bytes that are sent at once.
 _MOST_BYTES = 64 * 1024
-# Seconds for a host to take the last of it.
+# Seconds in which a host must take something of the last of it.
 _FLUSH_TIMEOUT = 1.0
 
 
@@ -87,7 +87,7 @@ class GRPCStdioServicer(grpc_stdio_grpc.GRPCStdioBase):
             self._has_sent.set()
 
     async def flush(self) -> None:
-        """Gives a host that reads the stream a second to take what was printed before."""
+        """Lets a host that reads the stream take what was printed before, as long as it does."""
         if self._pump is not None:
             _flush_streams()
             await self._drain(self._pump)
@@ -114,6 +114,7 @@ class GRPCStdioServicer(grpc_stdio_grpc.GRPCStdioBase):
                     await send_encoded(stream, messages)
                 finally:
                     self._is_sending = False
+                self._has_sent.set()
             else:
                 self._has_sent.set()
                 await self._has_news.wait()
@@ -121,9 +122,9 @@ class GRPCStdioServicer(grpc_stdio_grpc.GRPCStdioBase):
     async def _drain(self, pump: OutputPump) -> None:
         pump.flush()
         with contextlib.suppress(TimeoutError):
-            async with timeout(_FLUSH_TIMEOUT):
-                while self._streams and (self._is_sending or not pump.is_flushed()):
-                    self._has_sent.clear()
+            while self._streams and (self._is_sending or not pump.is_flushed()):
+                self._has_sent.clear()
+                async with timeout(_FLUSH_TIMEOUT):
                     await self._has_sent.wait()
 
     def _look(self) -> None:
