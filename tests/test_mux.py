@@ -401,11 +401,13 @@ async def test_kill_ends_dials_and_sub_channels(auto_mtls: bool) -> None:
         await plugin.start()
         channel = await plugin.broker.dial(int(await get(plugin.dispense("kv"), "accept")))
         call = asyncio.ensure_future(get(kv_grpc.KVStub(channel), "sleep:60000"))
-        dial = asyncio.ensure_future(plugin.broker.dial(77, timeout=60))
+        # One knocks, the others wait for their turn.
+        dials = [asyncio.ensure_future(plugin.broker.dial(n, timeout=60)) for n in (77, 78, 79)]
         await get(kv_grpc.KVStub(channel), "bytes:1")
         await plugin.kill()
-        with pytest.raises(BrokerError, match="closed"):
-            await dial
+        for dial in dials:
+            with pytest.raises(BrokerError, match="closed"):
+                await dial
         with pytest.raises(GRPCError) as raised:
             await call
         assert raised.value.status is Status.UNAVAILABLE

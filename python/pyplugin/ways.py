@@ -212,6 +212,8 @@ class Knocks:
         # One knock at a time, from the knock to the stream: the peer tells them apart by that only.
         self._knocking = asyncio.Lock()
         self._answers: dict[int, asyncio.Future[ConnInfo]] = {}
+        # Why there is nobody to knock at any more: a peer has one connection in its life.
+        self._failure: BrokerError | None = None
 
     async def serve(self, service_id: int, server: PluginServer) -> None:
         server.serve_streams(
@@ -257,6 +259,7 @@ class Knocks:
             )
 
     def fail(self, error: BrokerError) -> None:
+        self._failure = self._failure or error
         for early in self._early.values():
             early.cancel()
         self._early.clear()
@@ -267,7 +270,13 @@ class Knocks:
     async def _open(self, service_id: int, seconds: float) -> MuxStream:
         """Knocks, and opens the stream that the peer then takes for this id."""
         opened: asyncio.Future[MuxStream] = asyncio.get_running_loop().create_future()
-        self._means.tasks.spawn(self._exchange(service_id, opened), f"knock {service_id}")
+        exchange = self._means.tasks.spawn(
+            self._exchange(service_id, opened), f"knock {service_id}"
+        )
+        # It may be cancelled before it comes to its turn.
+        exchange.add_done_callback(
+            lambda _: fail_future(opened, self._failure or BrokerError("the broker was closed"))
+        )
         try:
             async with time_limit(seconds):
                 return await asyncio.shield(opened)
@@ -287,9 +296,7 @@ class Knocks:
             try:
                 stream = await self._knock(service_id)
             except Exception as error:
-                opened.set_exception(error)
-                # Marked as seen: whoever dialled may have given up.
-                opened.exception()
+                fail_future(opened, error)
                 return
             opened.set_result(stream)
             # In a Go host each id waits for the next stream in a thread of its own: it must have
@@ -297,6 +304,8 @@ class Knocks:
             await asyncio.wait({stream.acknowledged}, timeout=BROKER_TIMEOUT)
 
     async def _knock(self, service_id: int) -> MuxStream:
+        if self._failure is not None:
+            raise self._failure
         answer = self._answers[service_id] = asyncio.get_running_loop().create_future()
         try:
             async with time_limit(BROKER_TIMEOUT):
@@ -355,7 +364,7 @@ def knock(service_id: int, *, ack: bool = False, error: str = "") -> ConnInfo:
     return ConnInfo(service_id=service_id, knock=ConnInfo.Knock(knock=True, ack=ack, error=error))
 
 
-def fail_future(future: asyncio.Future[Any], error: BrokerError) -> None:
+def fail_future(future: asyncio.Future[Any], error: Exception) -> None:
     """Ends ``future`` with ``error``, whether or not anybody waits for it."""
     if not future.done():
         future.set_exception(error)
