@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "kv"))
 
 
+_LONG = {"interop", "soak"}
+_LONG_MODULES = ("test_client_", "test_mux", "test_serve_", "test_supervisor")
+
+
 def _debug_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     loop.set_debug(True)
@@ -37,7 +41,7 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every async test runs under asyncio's loop in debug mode, and under uvloop.
 
-    Those with a Go peer, which take most of the time, run under one of the two each.
+    Those that take most of the time, with many processes, run under one of the two each.
     """
     loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": _debug_loop}
     if sys.platform != "win32" and not config.getoption("one_loop"):
@@ -46,7 +50,8 @@ def pytest_asyncio_loop_factories(
         loops["uvloop"] = uvloop.new_event_loop
     marker = item.get_closest_marker("asyncio")
     is_free = marker is None or "loop_factories" not in marker.kwargs
-    if is_free and "interop" in item.path.parts:
+    takes_long = bool(_LONG & {*item.path.parts}) or item.path.stem.startswith(_LONG_MODULES)
+    if is_free and takes_long:
         name = sorted(loops)[zlib.crc32(item.name.encode()) % len(loops)]
         loops = {name: loops[name]}
     return loops
