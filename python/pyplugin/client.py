@@ -125,6 +125,7 @@ class Client:
         self._runner: PluginProcess | None = None
         self._stdout: StdoutReader | None = None
         self._stderr: StderrReader | None = None
+        self._sockets = config.unix_socket_config or UnixSocketConfig()
         self._socket_folder: str | None = None
         self._handshake: HandshakeLine | None = None
         self._tls: Identity | OwnTLS | None = None
@@ -406,9 +407,8 @@ class Client:
 
     def _open_listener(self) -> Listener:
         """Where the plugin finds what the broker serves: next to its own sockets."""
-        sockets = self._config.unix_socket_config or UnixSocketConfig()
         return open_listener(
-            PluginEnvironment(socket_dir=self._socket_folder, socket_group=sockets.group)
+            PluginEnvironment(socket_dir=self._socket_folder, socket_group=self._sockets.group)
         )
 
     async def _run_command(self) -> tuple[Cert | None, PluginProcess]:
@@ -422,7 +422,7 @@ class Client:
 
             cert = mtls.generate()
         extra = config.env or {}
-        sockets = config.unix_socket_config or UnixSocketConfig()
+        sockets = self._sockets
         if ENV_UNIX_SOCKET_DIR not in extra:
             try:
                 self._socket_folder = make_socket_folder(sockets.temp_dir, sockets.group)
@@ -635,7 +635,8 @@ class Client:
             )
         lines += _quote(error.stderr_tail)
         if isinstance(error, HandshakeError | ProcessExitedError) and not error.stderr_tail:
-            lines += [found for found in [self._diagnose()] if found not in str(error)]
+            found = self._diagnose()
+            lines += [found] if found and found not in str(error) else []
         lines += [notes] if notes else []
         return "\n".join(lines)
 

@@ -152,13 +152,10 @@ class MuxConnection(asyncio.Protocol):
         if self._is_closing:
             return
         self._is_closing = True
-        if self._error is None:
-            for stream in list(self._streams.values()):
-                stream.close()
-            self._session.go_away()
-        # Whoever reads nothing, or finishes no stream, is cut.
-        self._deadline = self._loop.call_later(_CLOSE_TIMEOUT, self.abort)
-        self._send()
+        for stream in list(self._streams.values()):
+            stream.close()
+        self._session.go_away()
+        self._shut()
 
     def abort(self) -> None:
         """Closes the socket at once."""
@@ -247,8 +244,13 @@ class MuxConnection(asyncio.Protocol):
         self._is_closing = True
         self._logger.warning("a multiplexed connection failed: %s", error)
         self._lose_streams(error)
-        self._is_closing = False
-        self.close()
+        self._shut()
+
+    def _shut(self) -> None:
+        # Whoever reads nothing, or finishes no stream, is cut.
+        if self._deadline is None:
+            self._deadline = self._loop.call_later(_CLOSE_TIMEOUT, self.abort)
+        self._send()
 
     def _acknowledge(self, number: int) -> None:
         taken = self._unacknowledged.pop(number, None)
@@ -441,13 +443,11 @@ class MuxStream(asyncio.Transport):
             return
         self._is_delivering = True
         try:
-            if data is not None:
+            data = data or self._next()
+            while data:
                 self._consume(len(data))
                 self._protocol.data_received(data)
-            while self._inbox and not self._is_paused:
-                data = self._inbox.popleft()
-                self._consume(len(data))
-                self._protocol.data_received(data)
+                data = self._next()
             if self._has_eof and not (self._inbox or self._is_paused or self._is_closing):
                 self._has_eof = False
                 if not self._protocol.eof_received():
@@ -456,6 +456,9 @@ class MuxStream(asyncio.Transport):
             self.fail(error)
         finally:
             self._is_delivering = False
+
+    def _next(self) -> bytes | None:
+        return self._inbox.popleft() if self._inbox and not self._is_paused else None
 
     def _consume(self, length: int) -> None:
         with contextlib.suppress(MuxError):

@@ -24,19 +24,11 @@ class TaskScope:
         self._logger = logger
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def spawn(
-        self, work: Coroutine[Any, Any, Result], job: str, *, is_awaited: bool = False
-    ) -> asyncio.Task[Result]:
-        """Runs ``work`` in a task of this scope.
-
-        Args:
-            work: What to run.
-            job: What it is, for the task's name.
-            is_awaited: Somebody gets the error that it may end with, which is logged otherwise.
-        """
+    def spawn(self, work: Coroutine[Any, Any, Result], job: str) -> asyncio.Task[Result]:
+        """Runs ``work`` in a task of this scope, which logs the error it ends with."""
         task = asyncio.get_running_loop().create_task(work, name=f"pyplugin:{self._owner}:{job}")
         self._tasks.add(task)
-        task.add_done_callback(self._forget if is_awaited else self._done)
+        task.add_done_callback(self._done)
         return task
 
     async def aclose(self) -> None:
@@ -51,12 +43,6 @@ class TaskScope:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # Marked as seen: whoever wanted it may have given up.
-            task.exception()
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

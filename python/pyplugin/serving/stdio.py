@@ -114,9 +114,8 @@ class GRPCStdioServicer(grpc_stdio_grpc.GRPCStdioBase):
                     await send_encoded(stream, messages)
                 finally:
                     self._is_sending = False
-                self._has_sent.set()
-            else:
-                self._has_sent.set()
+            self._has_sent.set()
+            if not messages:
                 await self._has_news.wait()
 
     async def _drain(self, pump: OutputPump) -> None:
