@@ -118,24 +118,17 @@ class ListenerAnId:
             raise
         network, address = listener.address.network, listener.address.address
         if (translator := self._means.translator) is not None:
-            try:
-                network, address = translator.host_to_plugin(network, address)
-            except Exception as error:
-                raise BrokerError(
-                    f"host_to_plugin of the runner raised for {address!r}: {error!r}"
-                ) from error
+            how = translator.host_to_plugin
+            network, address = _translated(how, "host_to_plugin", network, address)
         await self._means.send(ConnInfo(service_id=service_id, network=network, address=address))
 
     async def dial(self, service_id: int, seconds: float) -> PluginChannel:
         info = await self._await_announcement(service_id, seconds)
-        address = Address(info.network, info.address)
+        network, address_text = info.network, info.address
         if (translator := self._means.translator) is not None:
-            try:
-                address = Address(*translator.plugin_to_host(info.network, info.address))
-            except Exception as error:
-                raise BrokerError(
-                    f"plugin_to_host of the runner raised for {info.address!r}: {error!r}"
-                ) from error
+            how = translator.plugin_to_host
+            network, address_text = _translated(how, "plugin_to_host", network, address_text)
+        address = Address(network, address_text)
         try:
             address.check()
         except ValueError as error:
@@ -193,6 +186,16 @@ class ListenerAnId:
             del self._announced[service_id]
         if expiry := self._expiries.pop(announced, None):
             expiry.cancel()
+
+
+def _translated(
+    how: Callable[[str, str], tuple[str, str]], name: str, network: str, address: str
+) -> tuple[str, str]:
+    try:
+        translated_network, translated_address = how(network, address)
+    except Exception as error:
+        raise BrokerError(f"{name} of the runner raised for {address!r}: {error!r}") from error
+    return translated_network, translated_address
 
 
 class Knocks:
