@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test test-python soak check check-protobuf bench bench-logs bench-broker bench-mux fuzz protos clean
+.PHONY: demo test test-python soak check check-protobuf wheel sdist check-dist bench bench-logs bench-broker bench-mux fuzz protos clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -62,6 +62,28 @@ fuzz:
 	    $(abspath .build)/fuzz/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -max_len=2200) || exit 1; \
 	done
+
+# One wheel a platform for every CPython. On Linux zig links, against a glibc of 2014 or musl.
+WHEEL_TARGETS ?= x86_64-unknown-linux-gnu
+wheel: $(VENV)/.built
+	$(BIN)/python -m pip install --quiet ziglang
+	for target in $(WHEEL_TARGETS); do \
+	  $(BIN)/maturin build --release --zig --target $$target --out dist --interpreter $(BIN)/python \
+	    --compatibility $$(case $$target in *musl) echo musllinux_1_2;; *) echo manylinux2014;; esac) || exit 1; \
+	done
+
+# What is committed, with the crates it needs, so that it builds without a network.
+sdist: $(VENV)/.built
+	rm -rf .build/sdist
+	mkdir -p .build/sdist/.cargo
+	git archive HEAD | tar -x -C .build/sdist
+	cd .build/sdist && cargo vendor --locked --quiet > .cargo/config.toml
+	cd .build/sdist && $(abspath $(BIN))/maturin sdist --out $(abspath dist)
+
+check-dist: $(VENV)/.built
+	rm -rf dist
+	$(MAKE) --no-print-directory wheel sdist
+	$(BIN)/python scripts/check_dist.py dist/*
 
 protos: $(VENV)/.built
 	$(BIN)/python scripts/gen_protos.py
