@@ -68,7 +68,8 @@ WHEEL_TARGETS ?= x86_64-unknown-linux-gnu
 wheel: $(VENV)/.built
 	$(BIN)/python -m pip install --quiet ziglang
 	for target in $(WHEEL_TARGETS); do \
-	  $(BIN)/maturin build --release --zig --target $$target --out dist --interpreter $(BIN)/python \
+	  PATH="$(abspath $(BIN)):$$PATH" maturin build --release --zig --target $$target --out dist \
+	    --interpreter $(BIN)/python \
 	    --compatibility $$(case $$target in *musl) echo musllinux_1_2;; *) echo manylinux2014;; esac) || exit 1; \
 	done
 
@@ -77,7 +78,9 @@ sdist: $(VENV)/.built
 	rm -rf .build/sdist
 	mkdir -p .build/sdist/.cargo
 	git archive HEAD | tar -x -C .build/sdist
-	cd .build/sdist && cargo vendor --locked --quiet > .cargo/config.toml
+	cd .build/sdist && cargo vendor --locked --quiet
+	printf '[source.%s]\n%s\n' crates-io 'replace-with = "vendored"' vendored 'directory = "vendor"' \
+	  > .build/sdist/.cargo/config.toml
 	cd .build/sdist && $(abspath $(BIN))/maturin sdist --out $(abspath dist)
 
 check-dist: $(VENV)/.built

@@ -1,9 +1,9 @@
-"""Tries distributions as a user gets them: no compiler, no Rust, no network but the package registry.
+"""Tries distributions as a user gets them: no compiler, and no network but the package registry.
 
     python scripts/check_dist.py dist/*.whl dist/*.tar.gz
 
-A wheel is installed into an empty environment, whose PATH has nothing else, and put through the demo. A
-source distribution is first built to a wheel, from the crates it carries alone.
+A wheel is installed into an empty environment, whose PATH has nothing else, and put through the
+demo. A source distribution is first built to a wheel, from the crates it carries alone.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def build(sdist: Path, folder: Path) -> Path:
     run(
         *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"),
         *("--no-build-isolation", "--wheel-dir", folder, sdist),
+        PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         CARGO_HOME=str(folder / "cargo"),
         CARGO_NET_OFFLINE="true",
         CARGO_TARGET_DIR=str(folder / "target"),
