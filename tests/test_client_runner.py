@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -66,7 +67,7 @@ class Elsewhere:
     async def start(self) -> None:
         self.calls.append("start")
         if self.fails == "start":
-            raise OSError("no sandbox to be had")
+            raise FileNotFoundError(errno.ENOENT, "none to be had", "a-sandbox")
         os.symlink(self.folder, self.link)
         if self.fails == "slow start":
             await asyncio.get_running_loop().create_future()
@@ -203,7 +204,10 @@ async def test_a_plugin_that_does_not_end_is_killed_by_its_runner(
 @pytest.mark.parametrize(
     ("fails", "reason"),
     [
-        ("start", r"its runner could not start it: OSError\('no sandbox to be had'\)"),
+        (
+            "start",
+            r"its runner could not start it: FileNotFoundError: .*to be had: 'a-sandbox'",
+        ),
         ("plugin_to_host", r"plugin_to_host of its runner raised for '/.*no such folder"),
     ],
 )

@@ -115,7 +115,9 @@ class RunnerProcess(PluginProcess):
         if self._starting.cancelled():
             raise HandshakeError("its runner was told to end it while it was starting")
         if (error := self._starting.result()) is not None:
-            raise HandshakeError(f"its runner could not start it: {error!r}") from error
+            # Not its repr, which leaves out the path of an OSError.
+            reason = f"{type(error).__name__}: {error}"
+            raise HandshakeError(f"its runner could not start it: {reason}") from error
         self._has_given_pipes = True
         return self._runner.stdout, self._runner.stderr
 
