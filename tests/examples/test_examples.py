@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TLS = pytest.mark.parametrize("variables", [{}, {"AUTO_MTLS": "1"}], ids=["plain", "mtls"])
 
 
 def run(example: str, *arguments: str, variables: dict[str, str], cwd: Path | None = None) -> str:
@@ -48,7 +50,7 @@ def test_greeter(variables: dict[str, str], words: str) -> None:
     assert "Count: 35 letters in 9 words" in out
 
 
-@pytest.mark.parametrize("variables", [{}, {"AUTO_MTLS": "1"}], ids=["plain", "mtls"])
+@TLS
 def test_kv(variables: dict[str, str], tmp_path: Path) -> None:
     run("kv/host.py", "put", "hello", "world", cwd=tmp_path, variables=variables)
     out = run("kv/host.py", "get", "hello", cwd=tmp_path, variables=variables)
@@ -56,7 +58,7 @@ def test_kv(variables: dict[str, str], tmp_path: Path) -> None:
     assert (tmp_path / "kv_hello").exists()
 
 
-@pytest.mark.parametrize("variables", [{}, {"AUTO_MTLS": "1"}], ids=["plain", "mtls"])
+@TLS
 def test_bidirectional(variables: dict[str, str], tmp_path: Path) -> None:
     for number in "5", "-2":
         run("bidirectional/host.py", "put", "k", number, cwd=tmp_path, variables=variables)
@@ -91,7 +93,7 @@ STREAMED = """\
 """
 
 
-@pytest.mark.parametrize("variables", [{}, {"AUTO_MTLS": "1"}], ids=["plain", "mtls"])
+@TLS
 def test_streaming(variables: dict[str, str], tmp_path: Path) -> None:
     out = run("streaming/host.py", "file", cwd=tmp_path, variables=variables)
     assert out == STREAMED + "  Search: 'be' at 3, 17\n  Search: 'question' at 33\n"
@@ -110,6 +112,70 @@ def test_streaming(variables: dict[str, str], tmp_path: Path) -> None:
 )
 def test_streaming_fails(arguments: list[str], message: str, tmp_path: Path) -> None:
     assert failure("streaming/host.py", *arguments, cwd=tmp_path) == f"Error: {message}\n"
+
+
+MULTIPLEXED = """\
+  10 calls back at the same time, and {} sockets for them
+  The counters add up to 45
+"""
+
+
+@TLS
+@pytest.mark.parametrize(("multiplex", "sockets"), [("1", 0), ("0", 10)])
+def test_multiplexed(multiplex: str, sockets: int, variables: dict[str, str]) -> None:
+    out = run("multiplexed/host.py", variables={"MULTIPLEX": multiplex, **variables})
+    assert out == MULTIPLEXED.format(sockets)
+
+
+def test_log_forwarder(tmp_path: Path) -> None:
+    file = tmp_path / "plugins.log"
+    file.write_text("what was there\n")
+    out = run("log_forwarder/host.py", str(file), "--lines", "8", "--level", "warn", variables={})
+    names = [f"chatter-{number:02}" for number in range(16)]
+    counts = [f"  {name}: 2 error, 2 warn" for name in names]
+    assert out.splitlines() == ["  64 lines", *counts]
+    before, *lines = file.read_text().splitlines()
+    assert before == "what was there"
+    entries = [json.loads(line) for line in lines]
+    assert [
+        [(entry["@level"], entry["number"]) for entry in entries if entry["plugin"] == name]
+        for name in names
+    ] == [[("warn", 2), ("error", 3), ("warn", 6), ("error", 7)]] * 16
+
+
+def test_log_forwarder_at_a_rate(tmp_path: Path) -> None:
+    file = tmp_path / "plugins.log"
+    options = ["--plugins", "2", "--lines", "5", "--rate", "40", "--level", "debug"]
+    run("log_forwarder/host.py", str(file), *options, variables={})
+    for name in "chatter-00", "chatter-01":
+        entries = [json.loads(line) for line in file.read_text().splitlines()]
+        times = [
+            datetime.fromisoformat(entry["@timestamp"].replace("Z", "+00:00"))
+            for entry in entries
+            if entry["plugin"] == name and "number" in entry
+        ]
+        assert len(times) == 5
+        assert times[-1] - times[0] >= timedelta(seconds=0.09)
+
+
+SUPERVISED = """\
+  Crash: the plugin exited with status 3
+  Work: HELLO by version 1, after restart 1
+  Crash: the plugin exited with status 3
+  Work: HELLO by version 1, after restart 2
+  Swap: calls went to version 1 and then 2, and none failed
+"""
+
+
+@TLS
+def test_supervisor(variables: dict[str, str]) -> None:
+    assert run("supervisor/host.py", variables=variables) == SUPERVISED
+
+
+def test_supervisor_gives_up(tmp_path: Path) -> None:
+    last = failure("supervisor/host.py", "4", cwd=tmp_path).splitlines()[-1]
+    assert last.startswith("Error: the plugin was given up after 3 restarts in a row: plugin")
+    assert last.endswith("exited with status 3")
 
 
 @pytest.fixture

@@ -82,3 +82,18 @@ async def test_what_our_host_refuses_comes_back_through_gos_plugin(
     assert (status, out) == (1, b"")
     assert err.splitlines()[-1] == b"Error: %d does not fit into 64 bits" % 2**63
     assert (tmp_path / "kv_k").read_text() == before
+
+
+@TLS
+async def test_everything_over_one_connection_to_gos_plugin(
+    peers: Peers, tmp_path: Path, switch: dict[str, str]
+) -> None:
+    host = [sys.executable, str(ROOT / "examples" / "multiplexed" / "host.py"), "5"]
+    env = {"COUNTER_PLUGIN": shlex.quote(peers.counter_plugin), **switch}
+    status, out, err = await run(host, cwd=tmp_path, env=env)
+    assert (status, err) == (0, b"")
+    assert out.splitlines() == [
+        b"  5 calls back at the same time, and 0 sockets for them",
+        b"  The counters add up to 10",
+    ]
+    assert (tmp_path / "kv_counter-4").read_bytes() == b'{"Value":4}'
