@@ -220,6 +220,16 @@ async def test_the_host_environment_can_be_kept_back(monkeypatch: pytest.MonkeyP
         assert await get(plugin.dispense("kv"), "env:OF_THE_HOST") == b""
 
 
+async def test_a_plugin_listens_in_the_range_of_ports_it_is_given() -> None:
+    async with client(min_port=21450, max_port=21469, KV_TCP=1) as plugin:
+        config = plugin.reattach_config()
+        assert config is not None
+        host, _, port = config.addr.rpartition(":")
+        assert (config.network, host) == ("tcp", "127.0.0.1")
+        assert 21450 <= int(port) <= 21469
+        assert await get(plugin.dispense("kv"), "bytes:1") == b"\0"
+
+
 async def test_a_host_that_is_a_plugin_hands_on_no_certificate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
