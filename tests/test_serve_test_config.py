@@ -26,6 +26,7 @@ from pyplugin import (
     serve_async,
 )
 from pyplugin._compat import timeout
+from tests.fixtures.authors import BlockingServicer, BlockingStub
 from tests.fixtures.logs import LIMIT
 
 if TYPE_CHECKING:
@@ -76,6 +77,16 @@ class KVPlugin(Plugin):
         return kv_grpc.KVStub(channel)
 
 
+class BlockingPlugin(Plugin):
+    """Another service, for a set of two."""
+
+    def servicers(self, broker: GRPCBroker) -> list[Any]:
+        return [BlockingServicer()]
+
+    def stub(self, broker: GRPCBroker, channel: Channel) -> BlockingStub:
+        return BlockingStub(channel)
+
+
 def serve_config(test: ServeTestConfig, **settings: Any) -> ServeConfig:
     plugins = settings.pop("plugins", {"kv": KVPlugin()})
     return ServeConfig(handshake_config=HANDSHAKE, plugins=plugins, test=test, **settings)
@@ -99,7 +110,7 @@ async def attach(test: ServeTestConfig, **settings: Any) -> Client:
     return Client(
         ClientConfig(
             handshake_config=HANDSHAKE,
-            plugins={"kv": KVPlugin()},
+            plugins=settings.pop("plugins", {"kv": KVPlugin()}),
             reattach=await test.reattach_config(),
             **settings,
         )
@@ -126,6 +137,16 @@ async def test_a_client_attaches_to_a_plugin_in_its_own_process(is_tcp: bool) ->
         async with await attach(test) as client:
             await client.ping()
     assert not Path(reattach.addr).exists()
+
+
+async def test_a_process_serves_a_set_of_plugins() -> None:
+    test, plugins = ServeTestConfig(), {"kv": KVPlugin(), "blocking": BlockingPlugin()}
+    async with served(test, plugins=plugins), await attach(test, plugins=plugins) as client:
+        assert await ask(client, "x") == "x"
+        stub: Any = client.dispense("blocking")
+        assert (await stub.Unary(kv_pb2.GetRequest(key="y"))).value == b"y"
+        with pytest.raises(KeyError, match="other"):
+            client.dispense("other")
 
 
 async def test_the_broker_works_both_ways() -> None:
