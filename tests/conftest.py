@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "examples" / "kv"))
 
 
 _LONG = {"interop", "soak"}
-_LONG_MODULES = ("test_client_", "test_mux", "test_serve_", "test_supervisor")
+_LONG_MODULES = ("test_client_", "test_failures_", "test_mux", "test_serve_", "test_supervisor")
 
 
 def _debug_loop() -> asyncio.AbstractEventLoop:

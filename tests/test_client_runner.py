@@ -27,6 +27,7 @@ from pyplugin import (
 )
 from pyplugin._compat import timeout
 from tests.fixtures import PLUGIN, client, config, script
+from tests.fixtures.failures import KV
 from tests.fixtures.lives import LIMIT, get
 from tests.fixtures.plugin import KVServicer
 
@@ -244,11 +245,15 @@ async def test_a_translation_that_fails_fails_the_broker() -> None:
     make = Make()
     async with timeout(LIMIT), client(runner_func=make) as plugin:
         make.runner.fails = "host_to_plugin"
-        with pytest.raises(BrokerError, match=r"host_to_plugin of the runner raised.*no such"):
+        with pytest.raises(
+            BrokerError, match=rf"^{KV}.*: host_to_plugin of the runner raised.*no such"
+        ):
             await plugin.broker.accept_and_serve(1, [KVServicer()])
         make.runner.fails = "plugin_to_host"
         service_id = int(await get(plugin, "accept"))
-        with pytest.raises(BrokerError, match=r"plugin_to_host of the runner raised.*no such"):
+        with pytest.raises(
+            BrokerError, match=rf"^{KV}.*: plugin_to_host of the runner raised.*no such"
+        ):
             await plugin.broker.dial(service_id)
 
 

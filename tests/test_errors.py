@@ -12,6 +12,7 @@ from pyplugin.errors import (
     BrokerError,
     BrokerTimeout,
     ChecksumMismatch,
+    ConnectionLost,
     CoreProtocolMismatch,
     HandshakeError,
     MagicCookieMismatch,
@@ -40,7 +41,8 @@ PARENTS: dict[type[PyPluginError], tuple[type[Exception], ...]] = {
     PluginNotExecutable: (HandshakeError, PermissionError),
     MagicCookieMismatch: (PyPluginError,),
     ProcessExitedError: (PyPluginError,),
-    PluginCrashed: (ProcessExitedError, GRPCError),
+    ConnectionLost: (PyPluginError, GRPCError),
+    PluginCrashed: (ProcessExitedError, ConnectionLost),
     StartTimeout: (PyPluginError, TimeoutError),
     TLSError: (PyPluginError,),
     ChecksumMismatch: (PyPluginError,),
@@ -53,6 +55,7 @@ PARENTS: dict[type[PyPluginError], tuple[type[Exception], ...]] = {
     MuxClosed: (MuxError,),
 }
 CLASSES = list(PARENTS)
+OF_CALLS = (ConnectionLost, PluginCrashed)
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -86,13 +89,14 @@ def test_an_error_carries_facts(kind: type[PyPluginError]) -> None:
     assert error.stderr_tail == (b"last", b"words")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind is not PluginCrashed])
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind not in OF_CALLS])
 def test_an_error_of_the_start_carries_what_came_on_stdout(kind: type[PyPluginError]) -> None:
     assert kind("text", stdout_head=b"hello\n").stdout_head == b"hello\n"
 
 
-def test_a_crashed_plugin_is_an_unavailable_service() -> None:
-    error = PluginCrashed("the plugin is gone")
+@pytest.mark.parametrize("kind", OF_CALLS)
+def test_a_lost_plugin_is_an_unavailable_service(kind: type[ConnectionLost]) -> None:
+    error = kind("the plugin is gone")
     assert error.status is Status.UNAVAILABLE
     assert error.message == "the plugin is gone"
     assert error.details is None

@@ -168,7 +168,10 @@ async def test_on_shutdown_is_called_at_sigterm() -> None:
 
 @pytest.mark.parametrize(
     ("what", "message"),
-    [("long", "on_shutdown did not end within 0.1 s"), ("raise", "on_shutdown raised")],
+    [
+        ("long", "on_shutdown did not end within 0.1 s: see shutdown_grace"),
+        ("raise", "on_shutdown raised"),
+    ],
 )
 async def test_on_shutdown_that_fails(what: str, message: str) -> None:
     keep = Keep()

@@ -55,6 +55,7 @@ class GRPCBroker:
         logger: Where exceptions of handlers are logged.
         explain: Finds out why a connection is gone, as in ``PluginChannel``.
         translator: Of addresses between this side and the peer, where they differ.
+        peer: What errors call the other side.
     """
 
     def __init__(
@@ -66,11 +67,15 @@ class GRPCBroker:
         explain: Explain | None = None,
         mux: MuxConnection | None = None,
         translator: AddressTranslator | None = None,
+        peer: str = "the peer",
     ) -> None:
         self._logger = logger
+        self._peer = peer
         self._ids = itertools.count(1)
         self._tasks = TaskScope("broker", logger)
-        self._means = means = Means(self._send, identity, self._tasks, explain, logger, translator)
+        self._means = means = Means(
+            self._send, identity, self._tasks, explain, logger, translator, peer
+        )
         self._way: Way = Knocks(means, mux) if mux else ListenerAnId(means, open_listener)
         # Resolves to the stream to the peer; a newer stream replaces an older one.
         self._stream: asyncio.Future[ConnInfoStream] | None = None
@@ -138,7 +143,7 @@ class GRPCBroker:
 
     async def close(self) -> None:
         """Ends every server and channel of this broker and wakes whoever waits. Idempotent."""
-        self.fail("the broker was closed")
+        self.fail(f"the broker of {self._peer} was closed: it ends with its Client or its plugin")
         servers, channels = list(self._servers), list(self._channels)
         for server in servers:
             server.close()
@@ -166,7 +171,7 @@ class GRPCBroker:
     def lose_peer(self) -> None:
         """Wakes whoever waits for a peer that is gone, unless another has come in its place."""
         if self._stream is None or not self._stream.done():
-            self._way.fail(BrokerError("the peer ended the broker's stream"))
+            self._way.fail(BrokerError(f"{self._peer} ended the broker's stream"))
 
     def fail(self, reason: str) -> None:
         """Refuses all further work, and wakes whoever waits with a ``BrokerError``."""
@@ -182,14 +187,15 @@ class GRPCBroker:
                 stream = await asyncio.shield(self._connected())
         except TimeoutError as error:
             raise BrokerTimeout(
-                f"the peer did not open the broker's stream within {BROKER_TIMEOUT:g} s"
+                f"{self._peer} did not open the broker's stream within {BROKER_TIMEOUT:g} s: it "
+                "must have a broker, as those of go-plugin and pyplugin do"
             ) from error
         try:
             async with self._sending:
                 await stream.send_message(info)
         except CALL_ERRORS as error:
             raise BrokerError(
-                f"the peer cannot be told of broker id {info.service_id}: {error}"
+                f"{self._peer} cannot be told of broker id {info.service_id}: {error}"
             ) from error
 
     def _connected(self) -> asyncio.Future[ConnInfoStream]:

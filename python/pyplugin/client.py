@@ -22,6 +22,7 @@ from ._generated import grpc_broker_grpc, grpc_controller_grpc, grpc_controller_
 from .broker import GRPCBroker
 from .constants import (
     CORE_PROTOCOL_VERSION,
+    ENV_CLIENT_CERT,
     ENV_UNIX_SOCKET_DIR,
     GRPC_HEALTH_SERVICE_NAME,
     PROTOCOL_GRPC,
@@ -29,6 +30,8 @@ from .constants import (
 from .environment import PluginEnvironment, host_environment
 from .errors import (
     AppProtocolMismatch,
+    ConnectionLost,
+    CoreProtocolMismatch,
     HandshakeError,
     PluginCrashed,
     ProcessExitedError,
@@ -41,7 +44,7 @@ from .errors import (
 )
 from .handshake import HandshakeLine, parse_line
 from .host.config import ClientConfig, UnixSocketConfig
-from .host.diagnose import diagnose, plugin_name
+from .host.diagnose import advise, diagnose, plugin_name
 from .host.guard import GUARD
 from .host.managed import manage
 from .host.process import (
@@ -81,6 +84,8 @@ Self = TypeVar("Self", bound="Client")
 _EXIT_GRACE = 0.5
 # Seconds for what the plugin printed last to come, once it was asked to end.
 _LAST_OUTPUT_TIMEOUT = 0.5
+# What a plugin must call, in Python and in Go.
+_SERVE = "serve(), or plugin.Serve() in Go"
 # Seconds between attempts to reach a plugin that wrote its handshake before it listens.
 _RETRY_SECONDS = (0.01, 0.02, 0.05, 0.1)
 
@@ -112,6 +117,8 @@ class Client:
             raise ValueError("exactly one of `cmd` (or `runner_func`) and `reattach` must be set")
         if config.cmd is not None and not config.cmd:
             raise ValueError("`cmd` is empty: it needs at least the plugin's program")
+        if isinstance(config.cmd, str):
+            raise ValueError(f"`cmd` is the string {config.cmd!r}: it must be a list of words")
         self._config = config
         self._name = plugin_name(config.cmd) if config.cmd else _nameless(config)
         self._logger = config.logger or logging.getLogger("pyplugin.host")
@@ -133,6 +140,8 @@ class Client:
         self._channel: PluginChannel | None = None
         self._broker: GRPCBroker | None = None
         self._stdio: StdioReader | None = None
+        # Why the plugin could not be connected to last.
+        self._refusal = ""
         # The one connection, where it is multiplexed.
         self._mux: MuxConnection | None = None
         if config.managed:
@@ -250,7 +259,8 @@ class Client:
         """Asks the plugin for its health.
 
         Raises:
-            GRPCError: It does not answer; ``PluginCrashed`` when it is gone.
+            GRPCError: It does not answer; ``ConnectionLost`` when it cannot, and ``PluginCrashed``
+                when it is gone.
             HandshakeError: It is not well.
             RuntimeError: The client is not started, or was killed.
         """
@@ -333,6 +343,7 @@ class Client:
 
     async def _start(self) -> None:
         self._runner = self._stdout = self._stderr = self._handshake = self._tls = None
+        self._refusal = ""
         if (reattach := self._config.reattach) is not None:
             if reattach.pid > 0 and not reattach.test:
                 self._runner = AttachedProcess(reattach.pid, reattach.process_start)
@@ -359,6 +370,7 @@ class Client:
             tls=self._tls.client_context if self._tls else None,
             tasks=self._tasks,
         )
+        self._channel.owner = f"the client of {self}"
         await self._reach(self._channel)
         self._channel.explain = self._explain_loss
         self._broker = GRPCBroker(
@@ -368,6 +380,7 @@ class Client:
             explain=self._explain_loss,
             mux=self._mux,
             translator=self._translator,
+            peer=str(self),
         )
         self._tasks.spawn(self._run_broker(self._channel, self._broker), "broker")
         self._stdio = StdioReader(
@@ -428,7 +441,10 @@ class Client:
                 self._socket_folder = make_socket_folder(sockets.temp_dir, sockets.group)
             except (OSError, LookupError) as error:
                 reason = error.args[0] if isinstance(error, LookupError) else error
-                raise HandshakeError(f"the folder of its sockets: {reason}") from error
+                raise HandshakeError(
+                    f"the folder of its sockets: {reason}; unix_socket_config and TMPDIR say where "
+                    "it is, and whose"
+                ) from error
         environment = host_environment(
             {} if config.skip_host_env else os.environ,
             extra,
@@ -509,7 +525,7 @@ class Client:
         if await runner.wait(_EXIT_GRACE):
             raise ProcessExitedError("it ended before it wrote a handshake")
         what = "an empty line" if self._stdout.head else "nothing, and closed its stdout"
-        raise HandshakeError(f"instead of a handshake it wrote {what}")
+        raise HandshakeError(f"instead of a handshake it wrote {what}: it must call {_SERVE}")
 
     def _versioned(self) -> dict[int, PluginSet]:
         return as_versioned(self._config.plugins, self._config.handshake_config.protocol_version)
@@ -536,7 +552,10 @@ class Client:
             return OwnTLS(self._config.tls_config)
         if cert is None:
             if handshake.server_cert:
-                raise TLSError("it serves mutual TLS, which this host did not ask for")
+                raise TLSError(
+                    "it serves mutual TLS, which this host did not ask for: set auto_mtls=True, "
+                    f"and no {ENV_CLIENT_CERT} in `env`"
+                )
             return None
         if not handshake.server_cert:
             raise TLSError(
@@ -563,14 +582,18 @@ class Client:
                 if not isinstance(cause, ConnectionRefusedError | FileNotFoundError):
                     raise await self._unreachable(error, cause) from error
                 delay = next(delays, delay)
+                self._refusal = str(error.message)
                 has_exited = await self._has_exited(delay)
                 if has_exited and self._config.reattach is None:
-                    raise ProcessExitedError("it ended right after its handshake") from error
+                    raise ProcessExitedError(
+                        "it ended right after its handshake: it must serve until its host ends it"
+                    ) from error
                 if has_exited:
                     raise ProcessNotFound("it ended just now; start it anew") from error
                 if self._config.reattach is not None:
                     raise ReattachError(
-                        f"nothing listens at its address any more: {error.message}"
+                        f"nothing listens at its address any more: {error.message} "
+                        f"({self._config.reattach.addr!r}); attach by its newest reattach_config()"
                     ) from error
             else:
                 return
@@ -580,20 +603,30 @@ class Client:
         reply = await HealthStub(channel).Check(request)
         if reply.status != HealthCheckResponse.SERVING:
             name = HealthCheckResponse.ServingStatus.Name(reply.status)
-            raise HandshakeError(f"its health service says {name}, not SERVING")
+            raise HandshakeError(
+                f"its health service says {name}, not SERVING: the reason may be in its log"
+            )
 
     async def _unreachable(self, error: GRPCError, cause: BaseException | None) -> PyPluginError:
         if self._tls and isinstance(cause, ssl.SSLError):
-            return TLSError(f"mutual TLS with it failed: {cause}")
+            return TLSError(
+                f"mutual TLS with it failed: {cause}; each side must have a certificate that the "
+                "other trusts"
+            )
         if await self._has_exited(_EXIT_GRACE):
-            return ProcessExitedError("it ended before it answered its first call")
+            return ProcessExitedError(
+                "it ended before it answered its first call: it must serve until its host ends it"
+            )
         if self._tls and error.status is Status.UNAVAILABLE:
             # Under TLS 1.3 a refused client hears of it after its own handshake, if at all.
             return TLSError(
-                "it ended the connection instead of answering a first call over mutual TLS; it may "
-                f"trust another host's certificate: {error.message}"
+                f"instead of answering a first call over mutual TLS it ended it: {error.message}; "
+                "it must trust this host's certificate, under AutoMTLS that of who started it"
             )
-        return HandshakeError(f"it did not answer its first call, a health check: {error.message}")
+        return HandshakeError(
+            f"it did not answer its first call, a health check: {error.message}; does it serve "
+            "gRPC there, and without TLS of its own, which would need tls_config?"
+        )
 
     async def _has_exited(self, seconds: float) -> bool:
         """Whether its process, where this client started it, ends within ``seconds``."""
@@ -602,8 +635,13 @@ class Client:
     def _what_it_waited_for(self) -> str:
         seconds = f"within {self._config.start_timeout:g} s"
         if self._handshake is None:
-            return f"it wrote no handshake to its stdout {seconds}"
-        return f"it wrote a handshake, but did not answer a health check {seconds}"
+            what, remedy = "it wrote no handshake to its stdout", f"it must call {_SERVE}"
+        else:
+            what, remedy = "it wrote a handshake, but did not answer a health check", "it may hang"
+        if self._refusal:
+            what += f" ({self._refusal})"
+            remedy = "it must listen at the address that it writes"
+        return f"{what} {seconds}: {remedy}, or needs a longer start_timeout"
 
     async def _abandon_start(self, error: BaseException) -> None:
         """Leaves nothing of a failed start, and lets ``error`` say all that is known about it."""
@@ -629,14 +667,16 @@ class Client:
         if error.exit_code is not None:
             lines.append(f"Its process {describe_exit(error.exit_code)}.")
         if error.stdout_head:
-            lines.append(
-                f"Its stdout began with {error.stdout_head!r}; a plugin must print nothing "
-                "before its handshake."
-            )
+            remedy = "; a plugin must print nothing before its handshake"
+            if isinstance(error, CoreProtocolMismatch):
+                remedy = ""
+            lines.append(f"Its stdout began with {error.stdout_head!r}{remedy}.")
         lines += _quote(error.stderr_tail)
-        if isinstance(error, HandshakeError | ProcessExitedError) and not error.stderr_tail:
-            found = self._diagnose()
+        if isinstance(error, HandshakeError | ProcessExitedError):
+            found = advise(error.stderr_tail) if error.stderr_tail else self._diagnose()
             lines += [found] if found and found not in str(error) else []
+        if len(lines) <= 2 and isinstance(error, ProcessExitedError) and not self._is_killed():
+            lines.append("It wrote nothing to stderr: run it by hand to see why.")
         lines += [notes] if notes else []
         return "\n".join(lines)
 
@@ -649,7 +689,7 @@ class Client:
     # Run
 
     async def _run_broker(self, channel: PluginChannel, broker: GRPCBroker) -> None:
-        reason = "the plugin ended the broker's stream"
+        reason = "it ended the broker's stream, without which nothing can be dialled or accepted"
         try:
             async with grpc_broker_grpc.GRPCBrokerStub(channel).StartStream.open() as stream:
                 await stream.send_request()
@@ -663,7 +703,7 @@ class Client:
     async def _watch_exit(self, runner: PluginProcess, broker: GRPCBroker) -> None:
         status = await asyncio.shield(runner.exited)
         await self._finish_pipes()
-        broker.fail(f"{self} {describe_exit(status)}")
+        broker.fail(f"{self} {describe_exit(status)}: start it anew")
         self._remove_socket_folder()
         self._logger.info("%s %s", self, describe_exit(status))
 
@@ -675,9 +715,16 @@ class Client:
             await self._finish_pipes()
         code = self._runner.exit_code if self._runner else None
         tail = self._stderr.tail if self._stderr else ()
-        text = f"{self}: {reason if code is None else describe_exit(code)}"
-        text = "\n".join([text, *_quote(tail)])
-        return lambda: PluginCrashed(text, plugin=self._name, exit_code=code, stderr_tail=tail)
+        kind: type[ConnectionLost] = PluginCrashed
+        if self._runner is not None and self._runner.exited.done():
+            reason = describe_exit(code)
+            remedy = "start it anew, or have a Supervisor do so"
+        elif self._state is _State.KILLED:
+            remedy = "make a new Client"
+        else:
+            kind, remedy = ConnectionLost, "it still runs: call it, or dial, again"
+        text = "\n".join([f"{self}: {reason}; {remedy}", *_quote(tail)])
+        return lambda: kind(text, plugin=self._name, exit_code=code, stderr_tail=tail)
 
     def _watch(self, runner: PluginProcess) -> None:
         on_exit = self._config.on_exit
@@ -699,7 +746,9 @@ class Client:
 
     def _require(self, item: Item | None) -> Item:
         if item is None or self._state is not _State.RUNNING:
-            raise RuntimeError(f"{self} {self._state.value}: `await client.start()` comes first")
+            is_killed = self._state is _State.KILLED
+            remedy = "make a new Client" if is_killed else "`await client.start()` comes first"
+            raise RuntimeError(f"{self} {self._state.value}: {remedy}")
         return item
 
     # End
@@ -815,7 +864,7 @@ def _reattached(config: ReattachConfig) -> tuple[HandshakeLine, Identity | None]
         if config.client_cert_pem is None or config.client_key_pem is None:
             raise TLSError(
                 "it serves mutual TLS, and the ReattachConfig lacks the certificate and key of the "
-                "host that started it"
+                "host that started it: have it from reattach_config() there"
             )
         from . import mtls
 

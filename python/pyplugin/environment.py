@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from .handshake import HandshakeConfig
 
+_HOST_PORTS = "the host's min_port and max_port say so"
+
 # What Go's strconv.Atoi takes; int() takes more.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
@@ -128,7 +130,9 @@ class PluginEnvironment:
         min_port = _port(environment, ENV_MIN_PORT)
         max_port = _port(environment, ENV_MAX_PORT)
         if min_port > max_port:
-            raise ValueError(f"{ENV_MIN_PORT}={min_port} is above {ENV_MAX_PORT}={max_port}")
+            raise ValueError(
+                f"{ENV_MIN_PORT}={min_port} is above {ENV_MAX_PORT}={max_port}: {_HOST_PORTS}"
+            )
         return cls(
             versions=tuple(versions),
             bad_versions=tuple(bad_versions),
@@ -144,5 +148,7 @@ class PluginEnvironment:
 def _port(environment: Mapping[str, str], name: str) -> int:
     text = environment.get(name) or "0"
     if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
-        raise ValueError(f"{name} must be a port number from 0 to 65535, not {text!r}")
+        raise ValueError(
+            f"{name} must be a port number from 0 to 65535, not {text!r}: {_HOST_PORTS}"
+        )
     return int(text)

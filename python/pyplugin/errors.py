@@ -12,8 +12,9 @@
     │   └── ReattachError
     │       └── ProcessNotFound     (also ProcessLookupError)
     ├── MagicCookieMismatch
+    ├── ConnectionLost              (also grpclib's GRPCError, status UNAVAILABLE)
     ├── ProcessExitedError
-    │   └── PluginCrashed           (also grpclib's GRPCError, status UNAVAILABLE)
+    │   └── PluginCrashed           (also ConnectionLost)
     ├── StartTimeout                (also TimeoutError)
     ├── TLSError
     ├── ChecksumMismatch
@@ -42,6 +43,7 @@ __all__ = [
     "PluginNotExecutable",
     "MagicCookieMismatch",
     "ProcessExitedError",
+    "ConnectionLost",
     "PluginCrashed",
     "StartTimeout",
     "TLSError",
@@ -116,8 +118,8 @@ class ProcessExitedError(PyPluginError):
     """The plugin's process ended before the host could use it, or during a call."""
 
 
-class PluginCrashed(ProcessExitedError, GRPCError):
-    """A call lost its plugin: the connection or the process is gone.
+class ConnectionLost(PyPluginError, GRPCError):
+    """A call lost its connection to the plugin: ``PluginCrashed`` where its process ended too.
 
     It is a ``GRPCError`` with status ``UNAVAILABLE``, so code that handles gRPC statuses needs no
     case of its own.
@@ -144,6 +146,10 @@ class PluginCrashed(ProcessExitedError, GRPCError):
         self.exit_code = exit_code
         self.stdout_head = b""
         self.stderr_tail = stderr_tail
+
+
+class PluginCrashed(ProcessExitedError, ConnectionLost):
+    """A call lost its plugin: its process has ended, or ``kill()`` ends it."""
 
 
 class StartTimeout(PyPluginError, TimeoutError):

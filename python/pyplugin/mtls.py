@@ -38,6 +38,8 @@ __all__ = [
 _BACKDATED_SECONDS = 30
 _VALID_HOURS = 262980
 
+_UPDATE = "update go-plugin or pyplugin on the side that made it"
+
 
 @dataclass(frozen=True)
 class Cert:
@@ -153,7 +155,9 @@ def decode_handshake_cert(b64: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise TLSError(f"part 6 of the handshake (certificate) is no base64: {error}") from error
+        raise TLSError(
+            f"part 6 of the handshake (certificate) is no base64: {error}; {_UPDATE}"
+        ) from error
 
 
 def der_to_pem(cert_der: bytes) -> bytes:
@@ -197,11 +201,13 @@ def _load(
     try:
         context.load_verify_locations(cadata=peer_cert_pem.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
-        raise TLSError(f"the peer's certificate cannot be read: {error}") from error
+        raise TLSError(f"the peer's certificate cannot be read: {error}; {_UPDATE}") from error
     try:
         _load_key(context, cert_pem, key_pem)
     except (ssl.SSLError, ValueError) as error:
-        raise TLSError(f"this side's certificate or key cannot be read: {error}") from error
+        raise TLSError(
+            f"this side's certificate or key cannot be read: {error}; they must be PEM, and a pair"
+        ) from error
     return context
 
 

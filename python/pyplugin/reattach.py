@@ -65,11 +65,16 @@ class ReattachConfig:
         Raises:
             KeyError: A field is missing.
         """
-        return cls(
-            pid=fields["Pid"],
-            addr=fields["Addr"]["String"],
-            network=fields["Addr"]["Network"],
-            protocol=fields["Protocol"],
-            protocol_version=fields.get("ProtocolVersion", 1),
-            test=fields.get("Test", False),
-        )
+        try:
+            return cls(
+                pid=fields["Pid"],
+                addr=fields["Addr"]["String"],
+                network=fields["Addr"]["Network"],
+                protocol=fields["Protocol"],
+                protocol_version=fields.get("ProtocolVersion", 1),
+                test=fields.get("Test", False),
+            )
+        except KeyError as error:
+            raise KeyError(
+                f"{error} is missing; Protocol, Pid and Addr with Network and String must be there"
+            ) from error

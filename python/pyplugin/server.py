@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ServeConfig", "ServeTestConfig", "serve", "serve_async", "serve_dev"]
 
+# A second handshake would reach nobody.
+_is_served = False
 # Seconds for the process to end once everything it served has been closed.
 _EXIT_TIMEOUT = 1.0
 # How much of what was printed too early its warning quotes.
@@ -58,8 +60,11 @@ def serve(config: ServeConfig) -> None:
     itself is left to it); SIGINT is ignored, the host decides what it means.
 
     Raises:
+        RuntimeError: Called in an event loop, or a second time.
         SystemExit: Status 1: not started by its host, or it cannot serve; the reason is on stderr.
     """
+    if _is_in_loop():
+        raise RuntimeError("serve() cannot run in an event loop: `await serve_async(config)` there")
     is_test = _is_test(config)
     _prepare(config)
     exits = _LastResort(enabled=not is_test)
@@ -122,6 +127,14 @@ async def _print_reattach(test: ServeTestConfig, name: str) -> None:
     sys.stdout.flush()
 
 
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _is_test(config: ServeConfig) -> bool:
     return config.test_mode or config.test is not None
 
@@ -130,6 +143,13 @@ def _prepare(config: ServeConfig) -> None:
     if not _is_test(config):
         validate_or_exit(config.handshake_config)
         configure_logging(config.log_level)
+        global _is_served
+        if _is_served:
+            raise RuntimeError(
+                "a process serves its plugin once, and this one has: its host reads no second "
+                "handshake; name all plugins in one ServeConfig"
+            )
+        _is_served = True
 
 
 class _LastResort:
@@ -210,6 +230,7 @@ async def _serve_until_shutdown(
         identity=tls,
         logger=logger,
         mux=mux,
+        peer="the host",
     )
     own = [GRPCBrokerServicer(broker), controller, stdio, HealthServicer()]
     server = PluginServer(_servicers(versioned[version], broker, own), logger=logger)
@@ -283,7 +304,9 @@ async def _call_on_shutdown(config: ServeConfig, logger: logging.Logger) -> None
                 # A TimeoutError of its own too.
                 logger.exception("on_shutdown raised")
     except TimeoutError:
-        logger.error("on_shutdown did not end within %g s", config.shutdown_grace)
+        logger.error(
+            "on_shutdown did not end within %g s: see shutdown_grace", config.shutdown_grace
+        )
 
 
 def _reattach_config(listener: Listener, version: int) -> ReattachConfig:
@@ -333,7 +356,13 @@ def _servicers(plugins: PluginSet, broker: GRPCBroker, own: list[Any]) -> list[A
             raise TypeError(
                 f"plugin {name!r} must be an instance of pyplugin.Plugin, not {plugin!r}"
             )
-        servicers += plugin.servicers(broker)
+        added = plugin.servicers(broker)
+        if not isinstance(added, list | tuple) or not all(hasattr(s, "__mapping__") for s in added):
+            raise TypeError(
+                f"servicers() of plugin {name!r} must return a list of grpclib servicers, not "
+                f"{added!r}"
+            )
+        servicers += added
     return [*servicers, ReflectionServicer(servicers)]
 
 

@@ -111,7 +111,7 @@ class Supervisor:
         """
         async with self._starting:
             if self._is_closed:
-                raise RuntimeError("the supervisor was closed; make a new one")
+                raise RuntimeError(f"{self} was closed; make a new one")
             if not self._is_started:
                 self._use(await self._started(self._config))
                 self._is_started = True
@@ -123,7 +123,8 @@ class Supervisor:
         """
         if self._closing is None:
             self._is_closed = True
-            self._set(None, ProcessExitedError("the supervisor of this plugin was closed"))
+            error = ProcessExitedError(f"{self} was closed; make a new one", plugin=self._name)
+            self._set(None, error)
             self._closing = self._endings.spawn(self._close(), "close")
         await asyncio.shield(self._closing)
 
@@ -135,7 +136,7 @@ class Supervisor:
             RuntimeError: The supervisor was not started.
         """
         if not self._is_started and not self._is_closed:
-            raise RuntimeError("the supervisor was not started: `await start()` comes first")
+            raise RuntimeError(f"{self} was not started: `await start()` comes first")
         # Its end may be known before it is dealt with.
         while self._client is None or self._client.exited:
             if self._failure is not None:
@@ -170,12 +171,21 @@ class Supervisor:
         _check(config)
         async with self._starting:
             if not self._is_started or self._is_closed:
-                raise RuntimeError("the supervisor does not run: there is nothing to replace")
+                raise RuntimeError(
+                    f"{self} does not run: nothing can be replaced before start() or after close()"
+                )
             new = await self._started(config)
             old, self._config, self._row = self._client, config, 0
             self._use(new)
         if old is not None:
             await asyncio.wait([self._tasks.spawn(self._drain(old), "drain")])
+
+    @property
+    def _name(self) -> str:
+        return plugin_name(self._config.cmd or ())
+
+    def __str__(self) -> str:
+        return f"the supervisor of plugin {self._name!r}"
 
     async def __aenter__(self: Self) -> Self:
         await self.start()
@@ -275,14 +285,16 @@ class Supervisor:
                     )
         if self._is_closed or self._client is not None:
             return
-        text = f"the plugin was given up after {self._row} restarts in a row: {report}"
+        text = (
+            f"plugin {self._name!r} was given up after {self._row} restarts in a row; swap() "
+            f"starts it anew: {report}"
+        )
         self._logger.error("%s", text)
         if isinstance(error, PyPluginError):
             status, tail = error.exit_code, error.stderr_tail
         else:
             tail = last.stderr_tail
-        name = plugin_name(self._config.cmd or ())
-        given_up = ProcessExitedError(text, plugin=name, exit_code=status, stderr_tail=tail)
+        given_up = ProcessExitedError(text, plugin=self._name, exit_code=status, stderr_tail=tail)
         given_up.__cause__ = error
         self._set(None, given_up)
 

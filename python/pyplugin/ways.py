@@ -76,6 +76,7 @@ class Means:
         explain: Finds out why a connection is gone.
         logger: Where mishaps are logged.
         translator: Of addresses between the two sides, where they differ.
+        peer: What errors call the other side.
     """
 
     send: Callable[[ConnInfo], Coroutine[Any, Any, None]]
@@ -84,6 +85,7 @@ class Means:
     explain: Explain | None
     logger: logging.Logger
     translator: AddressTranslator | None = None
+    peer: str = "the peer"
 
     @property
     def server_tls(self) -> ssl.SSLContext | None:
@@ -95,6 +97,7 @@ class Means:
         tls = self.identity.client_context if self.identity else None
         channel = PluginChannel(target, tls=tls, tasks=self.tasks)
         channel.explain = self.explain
+        channel.owner = f"the channel to {self.peer}"
         return channel
 
 
@@ -119,7 +122,7 @@ class ListenerAnId:
         network, address = listener.address.network, listener.address.address
         if (translator := self._means.translator) is not None:
             how = translator.host_to_plugin
-            network, address = _translated(how, "host_to_plugin", network, address)
+            network, address = self._translated(how, "host_to_plugin", network, address)
         await self._means.send(ConnInfo(service_id=service_id, network=network, address=address))
 
     async def dial(self, service_id: int, seconds: float) -> PluginChannel:
@@ -127,13 +130,14 @@ class ListenerAnId:
         network, address_text = info.network, info.address
         if (translator := self._means.translator) is not None:
             how = translator.plugin_to_host
-            network, address_text = _translated(how, "plugin_to_host", network, address_text)
+            network, address_text = self._translated(how, "plugin_to_host", network, address_text)
         address = Address(network, address_text)
         try:
             address.check()
         except ValueError as error:
             raise BrokerError(
-                f"the peer announced broker id {service_id} at an unusable address: {error}"
+                f"{self._means.peer} announced broker id {service_id} at an unusable address: "
+                f"{error}"
             ) from error
         return self._means.channel(address)
 
@@ -165,8 +169,8 @@ class ListenerAnId:
             self._forget(service_id, announced)
         except TimeoutError as error:
             raise BrokerTimeout(
-                f"the peer did not announce broker id {service_id} within {seconds:g} s: it must "
-                "accept the id that it, or this side, sent in a message"
+                f"{self._means.peer} did not announce broker id {service_id} within {seconds:g} s: "
+                "it must accept the id that it, or this side, sent in a message"
             ) from error
         finally:
             self._diallers[announced] -= 1
@@ -187,15 +191,16 @@ class ListenerAnId:
         if expiry := self._expiries.pop(announced, None):
             expiry.cancel()
 
-
-def _translated(
-    how: Callable[[str, str], tuple[str, str]], name: str, network: str, address: str
-) -> tuple[str, str]:
-    try:
-        translated_network, translated_address = how(network, address)
-    except Exception as error:
-        raise BrokerError(f"{name} of the runner raised for {address!r}: {error!r}") from error
-    return translated_network, translated_address
+    def _translated(
+        self, how: Callable[[str, str], tuple[str, str]], name: str, network: str, address: str
+    ) -> tuple[str, str]:
+        try:
+            translated_network, translated_address = how(network, address)
+        except Exception as error:
+            raise BrokerError(
+                f"{self._means.peer}: {name} of the runner raised for {address!r}: {error!r}"
+            ) from error
+        return translated_network, translated_address
 
 
 class Knocks:
@@ -289,8 +294,8 @@ class Knocks:
             if not isinstance(error, TimeoutError) or isinstance(error, BrokerTimeout):
                 raise
             raise BrokerTimeout(
-                f"the peer did not answer the knock for broker id {service_id} within {seconds:g} "
-                "s: it must accept the id that it, or this side, sent in a message"
+                f"{self._means.peer} did not answer the knock for broker id {service_id} within "
+                f"{seconds:g} s: it must accept the id that it, or this side, sent in a message"
             ) from error
 
     async def _exchange(self, service_id: int, opened: asyncio.Future[MuxStream]) -> None:
@@ -316,13 +321,16 @@ class Knocks:
                 info = await answer
         except TimeoutError as error:
             raise BrokerTimeout(
-                f"the peer did not answer the knock for broker id {service_id}"
+                f"{self._means.peer} did not answer the knock for broker id {service_id}"
             ) from error
         finally:
             if self._answers.get(service_id) is answer:
                 del self._answers[service_id]
         if info.knock.error:
-            raise BrokerError(f"the peer refused broker id {service_id}: {info.knock.error}")
+            raise BrokerError(
+                f"{self._means.peer} refused broker id {service_id}: {info.knock.error}; it must "
+                "accept the id first"
+            )
         return self._connection.open_stream()
 
     def _take(self, stream: MuxStream) -> None:

@@ -66,7 +66,7 @@ def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_a_program_that_no_folder_of_path_has(program: Path, tmp_path: Path) -> None:
     assert diagnose(["none"], {"PATH": str(tmp_path)}) == (
-        f"There is no 'none' in the folders of PATH ('{tmp_path}')."
+        f"There is no 'none' in the folders of PATH ('{tmp_path}'): give its whole path."
     )
 
 
@@ -82,7 +82,7 @@ def test_the_hosts_path_is_not_the_plugins(
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    assert about(tmp_path) == f"'{tmp_path}' is a folder, not a program."
+    assert about(tmp_path) == f"'{tmp_path}' is a folder, not a program: name the one in it."
 
 
 def test_a_file_that_nobody_may_execute(program: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_file_that_others_may_execute(program: Path) -> None:
 
 
 def test_an_empty_file(program: Path) -> None:
-    assert about(program, b"") == f"'{program}' is empty."
+    assert about(program, b"") == f"'{program}' is empty: install it anew."
 
 
 def test_a_command_without_a_program() -> None:
@@ -129,13 +129,15 @@ def test_a_program_of_a_machine_without_a_name(program: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it is one of this system")
 def test_a_windows_program(program: Path) -> None:
-    assert about(program, b"MZ\x90\0") == f"'{program}' was built for Windows."
+    text = f"'{program}' was built for Windows: install the one for this machine."
+    assert about(program, b"MZ\x90\0") == text
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="it is one of this system")
 @pytest.mark.parametrize("magic", [b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"], ids=["thin", "fat"])
 def test_a_macos_program(program: Path, magic: bytes) -> None:
-    assert about(program, magic + bytes(28)) == f"'{program}' was built for macOS."
+    text = f"'{program}' was built for macOS: install the one for this machine."
+    assert about(program, magic + bytes(28)) == text
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its own programs are of another form")

@@ -28,6 +28,16 @@ _ELF_MACHINES = {
     258: "loongarch64",
 }
 _SAME_MACHINE = {"amd64": "x86_64", "arm64": "aarch64", "i686": "i386", "i586": "i386"}
+_INSTALL = "install the one for this machine."
+# What plugins that end at once often say, and what to do about it.
+_ADVICE = {
+    # Go's plugins and ours.
+    b"This binary is a plugin": "Host and plugin must have the same magic cookie.",
+    b"error while loading shared libraries": (
+        "Install that library, or name its folder in LD_LIBRARY_PATH in `env`."
+    ),
+    b"ModuleNotFoundError": "Install that module for the Python in `cmd`, or start another Python.",
+}
 
 
 def plugin_name(command: Sequence[str]) -> str:
@@ -59,18 +69,19 @@ def diagnose(command: Sequence[str], env: Mapping[str, str], cwd: str | None = N
     folders = env.get("PATH", os.defpath)
     found = program if os.sep in program else shutil.which(program, path=folders)
     if found is None:
-        return f"There is no {program!r} in the folders of PATH ({folders!r})."
+        return f"There is no {program!r} in the folders of PATH ({folders!r}): give its whole path."
     path = Path(cwd or "", found)
     try:
         status = path.stat()
     except OSError as error:
         return f"{found!r}: {error.strerror}. Is the plugin installed, and the path right?"
     if path.is_dir():
-        return f"{found!r} is a folder, not a program."
+        return f"{found!r} is a folder, not a program: name the one in it."
     if not status.st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
         return f"{found!r} is not executable: chmod +x it, or run it by its interpreter."
     if not os.access(found, os.X_OK):
-        return f"{found!r} ({stat.filemode(status.st_mode)}) may not be executed by this user."
+        mode = stat.filemode(status.st_mode)
+        return f"{found!r} ({mode}) may not be executed by this user: its owner can change that."
     try:
         with path.open("rb") as file:
             head = file.read(256)
@@ -79,15 +90,24 @@ def diagnose(command: Sequence[str], env: Mapping[str, str], cwd: str | None = N
     return _diagnose_content(found, head)
 
 
+def advise(stderr_tail: Sequence[bytes]) -> str:
+    """What to do about the last words of a plugin that did not start, where they are known."""
+    tail = b"\n".join(stderr_tail)
+    return next((advice for words, advice in _ADVICE.items() if words in tail), "")
+
+
 def _diagnose_content(path: str, head: bytes) -> str:
     if not head:
-        return f"{path!r} is empty."
+        return f"{path!r} is empty: install it anew."
     if head.startswith(b"#!"):
         interpreter = os.fsdecode(head[2:].split(b"\n")[0]).strip(" \t").split(" ")[0]
         if interpreter.endswith("\r"):
-            return f"{path!r} has Windows line ends, so its interpreter is not found."
+            return f"{path!r} has Windows line ends: with Unix ones its interpreter is found."
         if interpreter and not Path(interpreter).exists():
-            return f"{path!r} wants the interpreter {interpreter!r}, which does not exist."
+            return (
+                f"{path!r} wants the interpreter {interpreter!r}, which does not exist: install "
+                "it, or change the first line."
+            )
         return ""
     if head.startswith(b"\x7fELF") and len(head) >= 20:
         order = "<" if head[5] == 1 else ">"
@@ -95,12 +115,12 @@ def _diagnose_content(path: str, head: bytes) -> str:
         wanted = _ELF_MACHINES.get(machine, f"machine {machine}")
         here = _SAME_MACHINE.get(platform.machine().lower(), platform.machine().lower())
         if wanted != here:
-            return f"{path!r} was built for {wanted}, this machine is {here}."
+            return f"{path!r} was built for {wanted}, this machine is {here}: {_INSTALL}"
         if sys.platform == "darwin":
-            return f"{path!r} was built for Linux, not for macOS."
+            return f"{path!r} was built for Linux, not for macOS: {_INSTALL}"
         return ""
     if head.startswith(b"MZ") and sys.platform != "win32":
-        return f"{path!r} was built for Windows."
+        return f"{path!r} was built for Windows: {_INSTALL}"
     if head[:4] in (b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe") and sys.platform != "darwin":
-        return f"{path!r} was built for macOS."
+        return f"{path!r} was built for macOS: {_INSTALL}"
     return ""

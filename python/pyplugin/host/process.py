@@ -435,10 +435,14 @@ def _spawn_error(
     error: OSError, command: Sequence[str], env: Mapping[str, str], cwd: str | None
 ) -> HandshakeError:
     if cwd is not None and error.filename == cwd:
-        return PluginNotFound(f"its working directory {cwd!r} cannot be used: {error.strerror}")
+        return PluginNotFound(
+            f"its working directory {cwd!r} cannot be used: {error.strerror}; see `cwd`"
+        )
     kind: type[HandshakeError] = {
         errno.ENOENT: PluginNotFound,
         errno.EACCES: PluginNotExecutable,
     }.get(error.errno or 0, HandshakeError)
     notes = diagnose(command, env, cwd)
+    if error.errno == errno.ENOEXEC and not notes:
+        notes = f"{command[0]!r} is no program: a script begins with #! and its interpreter."
     return kind(f"it could not be started: {error.strerror}" + (f"\n{notes}" if notes else ""))

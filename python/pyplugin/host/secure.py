@@ -39,7 +39,10 @@ class SecureConfig:
     def __post_init__(self) -> None:
         if not self.checksum:
             raise ValueError("`checksum` is empty: it must be the digest of the executable")
-        size = hashlib.new(self.hash).digest_size
+        try:
+            size = hashlib.new(self.hash).digest_size
+        except ValueError as error:
+            raise ValueError(f"`hash`: {error}; hashlib.algorithms_available are known") from error
         if len(self.checksum) != size:
             raise ValueError(
                 f"`checksum` has {len(self.checksum)} bytes, a digest of {self.hash} has {size}"
@@ -77,7 +80,8 @@ class SecureConfig:
         if not hmac.compare_digest(digest, self.checksum):
             raise ChecksumMismatch(
                 f"its executable {str(file)!r} is not the one it should be: its {self.hash} is "
-                f"{digest.hex()}, secure_config says {self.checksum.hex()}"
+                f"{digest.hex()}, secure_config says {self.checksum.hex()}: install the right one, "
+                "or correct secure_config"
             )
         return str(file)
 

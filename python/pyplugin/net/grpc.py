@@ -407,7 +407,10 @@ class PluginChannel(grpclib.client.Channel):
         explain: Finds out, given a short reason, why the connection is gone; returns what makes the
             error for each call. None until the owner can tell: then the reason is the error's text.
         live: The newest connection, lost or not.
+        owner: What it belongs to, for the error of a call after ``close()``.
     """
+
+    owner = "the channel"
 
     def __init__(
         self, target: Address | Open, *, tls: ssl.SSLContext | None, tasks: TaskScope
@@ -480,7 +483,7 @@ class PluginChannel(grpclib.client.Channel):
 
     async def _create_connection(self) -> grpclib.protocol.H2Protocol:
         if self._is_closed:
-            raise GRPCError(Status.UNAVAILABLE, "the client of this plugin was closed")
+            raise self._unavailable("")()
         try:
             if self._open is None:
                 protocol = await super()._create_connection()
@@ -520,7 +523,7 @@ class PluginChannel(grpclib.client.Channel):
 
     def _unavailable(self, reason: str) -> ErrorFactory:
         if self._is_closed:
-            reason = "the client of this plugin was closed"
+            reason = f"{self.owner} was closed: make a new one"
         return lambda: GRPCError(Status.UNAVAILABLE, reason)
 
 
@@ -546,7 +549,9 @@ class _Methods(dict[str, Handler]):
         )
 
     async def _refuse(self, path: str, _: grpclib.server.Stream[Any, Any]) -> None:
-        raise GRPCError(Status.UNIMPLEMENTED, f"unknown method {path}")
+        raise GRPCError(
+            Status.UNIMPLEMENTED, f"unknown method {path}: none of the servicers here has it"
+        )
 
 
 def _asynchronous(handler: Handler, logger: logging.Logger) -> Handler:
@@ -676,10 +681,12 @@ class PluginServer(grpclib.server.Server):
                 self._logger.exception("%s raised", event.method_name)
                 raise GRPCError(Status.UNKNOWN, _status_message(error)) from error
             if _has_no_answer(stream):
-                self._logger.error("%s returned without sending a message", event.method_name)
-                raise GRPCError(
-                    Status.UNKNOWN, f"{event.method_name} returned without sending a message"
+                text = (
+                    f"{event.method_name} returned without sending a message: it must "
+                    "`await stream.send_message(...)`"
                 )
+                self._logger.error("%s", text)
+                raise GRPCError(Status.UNKNOWN, text)
 
         event.method_func = handle_and_report
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..constants import NETWORK_TCP, NETWORK_UNIX
+from ..constants import ENV_UNIX_SOCKET_DIR, NETWORK_TCP, NETWORK_UNIX
 
 if TYPE_CHECKING:
     from ..environment import PluginEnvironment
@@ -64,7 +64,9 @@ class Address:
         elif self.network != NETWORK_UNIX:
             raise ValueError(f"unknown network {self.network!r}: expected 'unix' or 'tcp'")
         elif not self.address or "\0" in self.address:
-            raise ValueError(f"{self.address!r} is no path of a unix socket")
+            raise ValueError(
+                f"{self.address!r} is no path of a unix socket: it must be where it listens"
+            )
         elif (length := len(os.fsencode(self.address))) > MAX_UNIX_PATH_BYTES:
             raise ValueError(
                 f"the path of the plugin's unix socket has {length} bytes, this system's limit is "
@@ -176,7 +178,9 @@ def _open_tcp(min_port: int, max_port: int) -> Listener:
             bound = sock.getsockname()[1]
             return Listener(sock, Address(NETWORK_TCP, f"127.0.0.1:{bound}"))
     raise OSError(
-        errno.EADDRINUSE, f"every TCP port from {min_port} to {max_port} of 127.0.0.1 is in use"
+        errno.EADDRINUSE,
+        f"every TCP port from {min_port} to {max_port} of 127.0.0.1 is in use: the host allows "
+        "more by min_port and max_port",
     )
 
 
@@ -209,7 +213,8 @@ def _bind_unix(directory: str, group_id: int | None) -> tuple[socket.socket, Add
                 continue
             raise OSError(
                 error.errno,
-                f"cannot make a unix socket in {directory!r}: {os.strerror(error.errno or 0)}",
+                f"cannot make a unix socket in {directory!r}: {os.strerror(error.errno or 0)}; "
+                f"{ENV_UNIX_SOCKET_DIR}, or TMPDIR, names the folder",
             ) from error
         try:
             # Nobody can connect before listen(), so the mode is never open to others.
@@ -255,7 +260,8 @@ def _group_id(group: str) -> int:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise LookupError(
-            f"the group {group!r} that may connect to the plugin does not exist"
+            f"the group {group!r} that may connect to the plugin does not exist: make it, or name "
+            "another"
         ) from None
 
 
