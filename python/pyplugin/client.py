@@ -86,6 +86,10 @@ _EXIT_GRACE = 0.5
 _LAST_OUTPUT_TIMEOUT = 0.5
 # What a plugin must call, in Python and in Go.
 _SERVE = "serve(), or plugin.Serve() in Go"
+# How much of a reason, which a plugin may have written, an error repeats, in characters.
+_LONGEST_TEXT = 4096
+# What a plugin wrote moves no cursor and colours nothing where an error is shown.
+_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(9), *range(11, 32), *range(127, 160))}
 # Seconds between attempts to reach a plugin that wrote its handshake before it listens.
 _RETRY_SECONDS = (0.01, 0.02, 0.05, 0.1)
 
@@ -602,7 +606,9 @@ class Client:
         request = HealthCheckRequest(service=GRPC_HEALTH_SERVICE_NAME)
         reply = await HealthStub(channel).Check(request)
         if reply.status != HealthCheckResponse.SERVING:
-            name = HealthCheckResponse.ServingStatus.Name(reply.status)
+            known = HealthCheckResponse.ServingStatus
+            is_known = reply.status in known.values()
+            name = known.Name(reply.status) if is_known else f"{reply.status:d}"
             raise HandshakeError(
                 f"its health service says {name}, not SERVING: the reason may be in its log"
             )
@@ -663,7 +669,9 @@ class Client:
             error.args = (self._describe(error, notes), *error.args[1:])
 
     def _describe(self, error: PyPluginError, notes: str) -> str:
-        lines = [f"plugin {self._name!r}: {error}"]
+        text = str(error)
+        text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+        lines = [f"plugin {self._name!r}: {text}"]
         if error.exit_code is not None:
             lines.append(f"Its process {describe_exit(error.exit_code)}.")
         if error.stdout_head:
@@ -678,7 +686,7 @@ class Client:
         if len(lines) <= 2 and isinstance(error, ProcessExitedError) and not self._is_killed():
             lines.append("It wrote nothing to stderr: run it by hand to see why.")
         lines += [notes] if notes else []
-        return "\n".join(lines)
+        return "\n".join(lines).translate(_CONTROLS)
 
     def _diagnose(self) -> str:
         if self._config.cmd is None or self._config.runner_func is not None:
@@ -723,7 +731,7 @@ class Client:
             remedy = "make a new Client"
         else:
             kind, remedy = ConnectionLost, "it still runs: call it, or dial, again"
-        text = "\n".join([f"{self}: {reason}; {remedy}", *_quote(tail)])
+        text = "\n".join([f"{self}: {reason}; {remedy}", *_quote(tail)]).translate(_CONTROLS)
         return lambda: kind(text, plugin=self._name, exit_code=code, stderr_tail=tail)
 
     def _watch(self, runner: PluginProcess) -> None:

@@ -9,7 +9,7 @@ What differs from stock grpclib, in channels and servers made here only:
   succeed. A stream that the peer reset ends with the status that gRPC assigns to its error code.
 * An answer that comes before everything was sent stands, as does one beside a GOAWAY.
 * A peer that says GOAWAY still answers the calls it has taken; the next call connects anew.
-* Frames of unknown kinds do no harm.
+* Frames of unknown kinds do no harm, and an answer that is none ends its call with ``INTERNAL``.
 * An unknown method is ``UNIMPLEMENTED``, to clients of any kind.
 * A handler's exception becomes status ``UNKNOWN`` with the exception's text, and one log record.
 * Closing a server or a channel closes its connections, and can be awaited.
@@ -28,6 +28,7 @@ import grpclib.client
 import grpclib.events
 import grpclib.protocol
 import grpclib.server
+from google.protobuf.message import DecodeError
 from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
@@ -47,7 +48,7 @@ from .transport import Address
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 
     from grpclib.utils import Wrapper
     from h2.config import H2Configuration
@@ -70,6 +71,10 @@ _MAX_CONCURRENT_STREAMS = 2**31 - 1
 _MAX_HEADER_LIST_BYTES = 2**20
 # Longest status message sent: a header, which peers bound.
 _MAX_STATUS_MESSAGE_CHARACTERS = 4096
+# How much may wait for a peer that has this side answer (pings, for one) and reads no answers.
+_MOST_UNSENT_BYTES = 256 * 2**20
+# Longest message that is taken apart of a stream whose messages are short.
+_MAX_ENCODED_BYTES = 16 * 2**20
 # How long a closing connection may take to flush and to end TLS, in seconds.
 _CLOSE_TIMEOUT = 1.0
 # How long a client of a server may take to begin, in seconds.
@@ -123,6 +128,39 @@ class _ClientStream(grpclib.protocol.Stream):
         # RFC 9113 §8.1: a complete answer stands, and what was still to be sent is not wanted.
         if not _succeeded(self):
             raise _StreamReset(Status.UNAVAILABLE, f"the stream has ended: {error}") from error
+
+
+# What grpclib raises for an answer that lacks its status, is cut, compressed or of another type.
+_UNREADABLE = (AssertionError, DecodeError, KeyError, NotImplementedError, ValueError)
+
+
+class _Call(grpclib.client.Stream[Any, Any]):
+    """A call whose answer may be anything at all."""
+
+    async def recv_initial_metadata(self) -> None:
+        with _readable():
+            await super().recv_initial_metadata()
+
+    async def recv_message(self) -> Any:
+        with _readable():
+            message = await super().recv_message()
+        if message is None and not self._cardinality.server_streaming:
+            await self._maybe_finish()
+            raise GRPCError(Status.INTERNAL, "the peer's answer has no message")
+        return message
+
+    async def recv_trailing_metadata(self) -> None:
+        with _readable():
+            await super().recv_trailing_metadata()
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        reason = f"the peer's answer cannot be read: {error!r}"
+        raise GRPCError(Status.INTERNAL, reason) from error
 
 
 _quiet_kinds: dict[type[Frame], type[Frame]] = {}
@@ -298,6 +336,8 @@ class _Protocol(grpclib.protocol.H2Protocol):
         connection.local_settings = Settings(
             client=bool(self.h2_config.client_side),
             initial_values={
+                # gRPC knows no pushes; h2 would keep each of a peer's.
+                SettingCodes.ENABLE_PUSH: 0,
                 SettingCodes.MAX_CONCURRENT_STREAMS: _MAX_CONCURRENT_STREAMS,
                 SettingCodes.INITIAL_WINDOW_SIZE: self.config.http2_stream_window_size,
                 SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST_BYTES,
@@ -320,8 +360,8 @@ class _Protocol(grpclib.protocol.H2Protocol):
             return
         try:
             events = self.connection.feed(data)
-        except ProtocolError as error:
-            # h2 has its GOAWAY ready, which tells the peer what it did wrong.
+        except (ProtocolError, UnicodeError) as error:
+            # Headers are ASCII. h2 has its GOAWAY ready, which tells the peer what it did wrong.
             self.connection.flush()
             self.processor.close(f"the peer broke the HTTP/2 protocol: {error}")
             return
@@ -329,6 +369,9 @@ class _Protocol(grpclib.protocol.H2Protocol):
         for event in events:
             self.processor.process(event)
         self.connection.flush()
+        if self.transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
+            self.processor.close("the peer reads no answers")
+            self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.discard(self)
@@ -429,6 +472,19 @@ class PluginChannel(grpclib.client.Channel):
         self.live: _ClientProtocol | None = None
         # More than one while calls of an older connection come to their end.
         self._connections: set[_Protocol] = set()
+
+    def request(
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[Any],
+        reply_type: type[Any],
+        **options: Any,
+    ) -> grpclib.client.Stream[Any, Any]:
+        """A call, of which stubs are made."""
+        call = super().request(name, cardinality, request_type, reply_type, **options)
+        call.__class__ = _Call
+        return call
 
     async def connect(self) -> None:
         """Connects, TLS included, unless it is connected.
@@ -695,11 +751,12 @@ async def read_encoded(stream: grpclib.client.Stream[Any, Any]) -> AsyncIterator
     """The messages of an answer, encoded, each time as many as have come.
 
     Raises:
-        GRPCError: The call ended with a status that is not OK.
+        GRPCError: The call ended with a status that is not OK, or a message is too long.
     """
     await stream.recv_initial_metadata()
     buffer = stream._stream.buffer
     rest, is_over = b"", False
+    too_long: GRPCError | None = None
     while not is_over:
         with stream._wrapper:
             chunks = [await buffer._unacked.get()]
@@ -712,7 +769,11 @@ async def read_encoded(stream: grpclib.client.Stream[Any, Any]) -> AsyncIterator
         data = b"".join([rest, *(chunk.data for chunk in chunks)])
         messages, start = [], 0
         while (begin := start + 5) <= len(data):
-            end = begin + int.from_bytes(data[start + 1 : begin], "big")
+            size = int.from_bytes(data[start + 1 : begin], "big")
+            if size > _MAX_ENCODED_BYTES:
+                too_long = GRPCError(Status.RESOURCE_EXHAUSTED, f"a message has {size} bytes")
+                break
+            end = begin + size
             if end > len(data):
                 break
             messages.append(data[begin:end])
@@ -720,6 +781,8 @@ async def read_encoded(stream: grpclib.client.Stream[Any, Any]) -> AsyncIterator
         rest = data[start:]
         if messages:
             yield messages
+        if too_long:
+            raise too_long
     await stream.recv_trailing_metadata()
 
 

@@ -23,6 +23,8 @@ _BACKLOG = 128
 _FOLDER_PREFIX = "pyplugin-"
 _SHORT_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 -- only a folder of our own inside is used
 _BIND_ATTEMPTS = 100
+# How much of what the peer or the environment says an error repeats, in characters.
+_LONGEST_QUOTE = 512
 _DECIMAL = re.compile(r"[0-9]+")
 # gid_t, less the number that means "unchanged" to chown
 _MAX_GROUP_ID = 2**32 - 2
@@ -49,7 +51,7 @@ class Address:
         host, separator, port = self.address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         if not separator or not host or not _DECIMAL.fullmatch(port) or not 0 < int(port) < 65536:
-            raise ValueError(f"{self.address!r} is no TCP address of the form host:port")
+            raise ValueError(f"{_quote(self.address)} is no TCP address of the form host:port")
         return host, int(port)
 
     def check(self) -> None:
@@ -62,15 +64,15 @@ class Address:
         if self.network == NETWORK_TCP:
             self.host_and_port()
         elif self.network != NETWORK_UNIX:
-            raise ValueError(f"unknown network {self.network!r}: expected 'unix' or 'tcp'")
+            raise ValueError(f"unknown network {_quote(self.network)}: expected 'unix' or 'tcp'")
         elif not self.address or "\0" in self.address:
             raise ValueError(
-                f"{self.address!r} is no path of a unix socket: it must be where it listens"
+                f"{_quote(self.address)} is no path of a unix socket: it must be where it listens"
             )
         elif (length := len(os.fsencode(self.address))) > MAX_UNIX_PATH_BYTES:
             raise ValueError(
                 f"the path of the plugin's unix socket has {length} bytes, this system's limit is "
-                f"{MAX_UNIX_PATH_BYTES}: set TMPDIR to a shorter folder ({self.address!r})"
+                f"{MAX_UNIX_PATH_BYTES}: set TMPDIR to a shorter folder ({_quote(self.address)})"
             )
 
 
@@ -249,19 +251,25 @@ def _short_folder() -> str:
     )
 
 
+def _quote(text: str) -> str:
+    return repr(text) if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]!r}…"
+
+
 def _group_id(group: str) -> int:
     if _DECIMAL.fullmatch(group):
-        if int(group) > _MAX_GROUP_ID:
-            raise LookupError(f"{group} is no group number: the highest is {_MAX_GROUP_ID}")
-        return int(group)
+        number = group.lstrip("0") or "0"
+        # Python reads no number of thousands of digits.
+        if len(number) > len(str(_MAX_GROUP_ID)) or int(number) > _MAX_GROUP_ID:
+            raise LookupError(f"{_quote(group)} is no group number: the highest is {_MAX_GROUP_ID}")
+        return int(number)
     import grp
 
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise LookupError(
-            f"the group {group!r} that may connect to the plugin does not exist: make it, or name "
-            "another"
+            f"the group {_quote(group)} that may connect to the plugin does not exist: make it, or "
+            "name another"
         ) from None
 
 
