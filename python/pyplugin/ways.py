@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # How many announcements, or knocks, may wait for this side: a peer could send them without end.
 _MAX_WAITING = 10_000
+# What is kept of an address or a refusal of the peer's, in characters.
+_MAX_TEXT = 4096
 # Seconds that a knock waits for its id to be accepted. Go's dialler waits BROKER_TIMEOUT: it is to
 # have the refusal before, or would take it for the answer to its next knock.
 _KNOCK_PATIENCE = BROKER_TIMEOUT - 0.5
@@ -147,7 +149,10 @@ class ListenerAnId:
             return
         announced = self._announcement(info.service_id)
         if not announced.done():
-            announced.set_result(info)
+            network, address = info.network[:_MAX_TEXT], info.address[:_MAX_TEXT]
+            announced.set_result(
+                ConnInfo(service_id=info.service_id, network=network, address=address)
+            )
             self._expiries[announced] = asyncio.get_running_loop().call_later(
                 BROKER_TIMEOUT, self._forget, info.service_id, announced
             )
@@ -213,6 +218,8 @@ class Knocks:
         self._take_main = connection.on_stream
         connection.on_stream = self._take
         self._servers: dict[int, PluginServer] = {}
+        # Answers that the peer has not taken yet.
+        self._unsent = 0
         # Knocks that came before their id was accepted.
         self._early: dict[int, asyncio.TimerHandle] = {}
         # Whose the next stream is. A knock whose stream never came counts no more.
@@ -327,9 +334,10 @@ class Knocks:
             if self._answers.get(service_id) is answer:
                 del self._answers[service_id]
         if info.knock.error:
+            reason = info.knock.error[:_MAX_TEXT]
             raise BrokerError(
-                f"{self._means.peer} refused broker id {service_id}: {info.knock.error}; it must "
-                "accept the id first"
+                f"{self._means.peer} refused broker id {service_id}: {reason}; it must accept the "
+                "id first"
             )
         return self._connection.open_stream()
 
@@ -351,6 +359,10 @@ class Knocks:
         self._answer(service_id, f"nobody accepts broker id {service_id}")
 
     def _answer(self, service_id: int, refusal: str) -> None:
+        if self._unsent >= _MAX_WAITING:
+            self._means.logger.debug("a knock for broker id %d: too many to answer", service_id)
+            return
+        self._unsent += 1
         self._means.tasks.spawn(self._send_answer(service_id, refusal), f"answer {service_id}")
 
     async def _send_answer(self, service_id: int, refusal: str) -> None:
@@ -358,6 +370,8 @@ class Knocks:
             await self._means.send(knock(service_id, ack=True, error=refusal))
         except BrokerError as error:
             self._means.logger.debug("a knock for broker id %d: %s", service_id, error)
+        finally:
+            self._unsent -= 1
 
     def _close(self, service_id: int, server: PluginServer) -> None:
         if self._servers.get(service_id) is server:
