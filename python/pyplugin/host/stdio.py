@@ -8,6 +8,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -75,6 +76,10 @@ class StdioReader:
         except GRPCError as error:
             log = self._logger.debug if error.status in _NORMAL_ENDS else self._logger.warning
             log("plugin %r: the stream of what it prints ended: %s", self._name, error.message)
+        except DecodeError as error:
+            self._logger.warning(
+                "plugin %r: the stream of what it prints cannot be read: %s", self._name, error
+            )
         finally:
             self._has_ended.set()
             self._has_news.set()
@@ -83,12 +88,18 @@ class StdioReader:
         if not self._writers:
             return
         pieces: dict[StdioData.Channel, list[bytes]] = {}
-        for message in map(StdioData.FromString, messages):
-            pieces.setdefault(message.channel, []).append(message.data)
+        unreadable: DecodeError | None = None
+        try:
+            for message in map(StdioData.FromString, messages):
+                pieces.setdefault(message.channel, []).append(message.data)
+        except DecodeError as error:
+            unreadable = error
         for channel, data in pieces.items():
             writer = self._writers.get(channel)
             if writer is not None:
                 await writer.write(b"".join(data))
+        if unreadable:
+            raise unreadable
 
     async def wait_ended(self, seconds: float) -> None:
         """Waits, after the plugin was asked to end, until all it had printed has come.
