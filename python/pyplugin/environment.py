@@ -6,7 +6,7 @@ Names and meanings are go-plugin's (``client.go`` ``Start``, ``server.go`` ``Ser
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .constants import (
@@ -30,6 +30,11 @@ _HOST_PORTS = "the host's min_port and max_port say so"
 
 # What Go's strconv.Atoi takes; int() takes more.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+
+# Leading zeros are read over, and no more digits than a port has: int() takes no thousands of them.
+_PORT = re.compile(r"0*([0-9]{1,5})")
+# How much of a bad value an error repeats, in characters.
+_LONGEST_QUOTE = 64
 
 # A host that is itself a plugin must not hand on what its own host said about that connection: a
 # client certificate alone makes the plugin serve TLS that nobody asked for.
@@ -101,7 +106,7 @@ class PluginEnvironment:
 
     versions: tuple[int, ...] = ()
     bad_versions: tuple[str, ...] = ()
-    client_cert_pem: str | None = None
+    client_cert_pem: str | None = field(default=None, repr=False)
     min_port: int = 0
     max_port: int = 0
     socket_dir: str | None = None
@@ -147,8 +152,10 @@ class PluginEnvironment:
 
 def _port(environment: Mapping[str, str], name: str) -> int:
     text = environment.get(name) or "0"
-    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
+    number = _PORT.fullmatch(text)
+    if number is None or int(number[1]) > 65535:
+        quoted = repr(text[:_LONGEST_QUOTE])
         raise ValueError(
-            f"{name} must be a port number from 0 to 65535, not {text!r}: {_HOST_PORTS}"
+            f"{name} must be a port number from 0 to 65535, not {quoted}: {_HOST_PORTS}"
         )
-    return int(text)
+    return int(number[1])

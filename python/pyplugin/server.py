@@ -48,7 +48,7 @@ __all__ = ["ServeConfig", "ServeTestConfig", "serve", "serve_async", "serve_dev"
 _is_served = False
 # Seconds for the process to end once everything it served has been closed.
 _EXIT_TIMEOUT = 1.0
-# How much of what was printed too early its warning quotes.
+# How much of what is wrong a warning quotes.
 _QUOTED_BYTES = 80
 
 
@@ -211,8 +211,12 @@ async def _serve_until_shutdown(
         return 1
     undo.callback(exits.start)
     undo.callback(listener.close)
-    for text in environment.bad_versions:
-        logger.warning("the host listed a protocol version that is no integer: %r", text)
+    if bad := environment.bad_versions:
+        logger.warning(
+            "%d of the protocol versions that the host listed are no integers, the first is %r",
+            len(bad),
+            bad[0][:_QUOTED_BYTES],
+        )
     versioned = as_versioned(config.plugins, config.handshake_config.protocol_version)
     version = negotiate_version(versioned, environment.versions)
     mux = None
