@@ -7,7 +7,7 @@ The plugin writes ``CORE|APP|NETWORK|ADDRESS|PROTOCOL|CERT[|MUX]`` to its stdout
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import _rust
@@ -56,7 +56,7 @@ class HandshakeConfig:
 
     protocol_version: int
     magic_cookie_key: str
-    magic_cookie_value: str
+    magic_cookie_value: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class HandshakeLine:
     network: str
     address: str
     protocol: str
-    server_cert: str = ""
+    server_cert: str = field(default="", repr=False)
     multiplex_supported: bool = False
 
 

@@ -39,8 +39,8 @@ class ReattachConfig:
     network: str = NETWORK_UNIX
     protocol: str = PROTOCOL_GRPC
     protocol_version: int = 1
-    server_cert_pem: bytes | None = None
-    client_cert_pem: bytes | None = None
+    server_cert_pem: bytes | None = field(default=None, repr=False)
+    client_cert_pem: bytes | None = field(default=None, repr=False)
     client_key_pem: bytes | None = field(default=None, repr=False)
     test: bool = False
     process_start: int | None = None

@@ -143,7 +143,7 @@ class ClientConfig:
     kill_timeout: float = DEFAULT_KILL_TIMEOUT
     logger: logging.Logger | None = None
     stderr_logger: logging.Logger | None = None
-    env: Mapping[str, str] | None = None
+    env: Mapping[str, str] | None = field(default=None, repr=False)
     cwd: str | None = None
     skip_host_env: bool = False
     min_port: int = DEFAULT_MIN_PORT
