@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "kv"))
 
 
-_LONG = {"interop", "soak"}
+_LONG = {"hostile", "interop", "soak"}
 _LONG_MODULES = ("test_client_", "test_failures_", "test_mux", "test_serve_", "test_supervisor")
 
 

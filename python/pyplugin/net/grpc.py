@@ -369,6 +369,8 @@ class _Protocol(grpclib.protocol.H2Protocol):
         for event in events:
             self.processor.process(event)
         self.connection.flush()
+        if self.connection.closed:
+            return
         if self.transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
             self.processor.close("the peer reads no answers")
             self.transport.abort()
