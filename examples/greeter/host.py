@@ -30,7 +30,8 @@ async def main(name: str) -> None:
     )
     print(f"starting the plugin ({'mutual TLS' if auto_mtls else 'insecure'})")
     async with Client(config) as client:
-        greeter = client.dispense("greeter")
+        # By the class, type checkers know the stub; by the name, "greeter", they do not.
+        greeter = client.dispense(GreeterPlugin)
         greeting = await greeter.Greet(greeter_pb2.GreetRequest(name=name))
         print(f"  Greet: {greeting.message}")
         count = await greeter.Count(greeter_pb2.CountRequest(text=TEXT))

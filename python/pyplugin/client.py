@@ -10,7 +10,7 @@ import os
 import shutil
 import ssl
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -61,7 +61,7 @@ from .net.grpc import PluginChannel
 from .net.tasks import TaskScope
 from .net.tls import OwnTLS
 from .net.transport import Address, make_socket_folder, open_listener, remove_socket
-from .plugin import as_versioned
+from .plugin import as_versioned, matching
 from .reattach import ReattachConfig
 
 if TYPE_CHECKING:
@@ -74,11 +74,12 @@ if TYPE_CHECKING:
     from .net.grpc import ErrorFactory
     from .net.mux import MuxConnection, MuxStream
     from .net.transport import AddressTranslator, Listener
-    from .plugin import PluginSet
+    from .plugin import HasStub, PluginSet
 
 __all__ = ["Client", "ClientConfig"]
 
 Self = TypeVar("Self", bound="Client")
+Stub = TypeVar("Stub")
 
 # Seconds that a process whose stdout or connection broke has to be seen ending.
 _EXIT_GRACE = 0.5
@@ -183,23 +184,34 @@ class Client:
                 raise
             self._state = _State.RUNNING
 
-    def dispense(self, name: str) -> Any:
-        """A stub of the plugin called ``name``: whatever its ``Plugin.stub()`` returns.
+    @overload
+    def dispense(self, name: str) -> Any: ...
+
+    @overload
+    def dispense(self, plugin: type[HasStub[Stub]], /) -> Stub: ...
+
+    def dispense(self, name: Any) -> Any:
+        """A stub of one plugin: whatever its ``Plugin.stub()`` returns.
+
+        Args:
+            name: What the plugin is called, or the class of its ``Plugin``: then type checkers
+                know the stub.
 
         Raises:
-            KeyError: The plugin set of the negotiated version has no such name.
+            KeyError: The plugin set of the negotiated version has no such plugin, or more than one
+                of the class.
             RuntimeError: The client is not started, or was killed.
         """
         channel = self._require(self._channel)
-        try:
-            plugin = self._plugins[name]
-        except KeyError:
+        found = matching(self._plugins, name)
+        if len(found) != 1:
+            number = "more than one" if found else "no"
             known = ", ".join(map(repr, self._plugins)) or "none"
             raise KeyError(
-                f"{self} has no plugin {name!r} in version {self.negotiated_version}; "
+                f"{self} has {number} plugin {name!r} in version {self.negotiated_version}; "
                 f"it has: {known}"
-            ) from None
-        return plugin.stub(self.broker, channel)
+            )
+        return found[0].stub(self.broker, channel)
 
     @property
     def broker(self) -> GRPCBroker:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 if TYPE_CHECKING:
     from grpclib.client import Channel
 
     from .broker import GRPCBroker
 
-__all__ = ["Plugin", "PluginSet", "VersionedPlugins", "as_versioned"]
+__all__ = ["HasStub", "Plugin", "PluginSet", "VersionedPlugins", "as_versioned", "matching"]
+
+Stub_co = TypeVar("Stub_co", covariant=True)
 
 
 class Plugin(abc.ABC):
@@ -33,10 +35,19 @@ class Plugin(abc.ABC):
     def stub(self, broker: GRPCBroker, channel: Channel) -> Any:
         """What ``Client.dispense()`` returns: a stub that calls the plugin. Runs in the host.
 
+        What an override is annotated to return, type checkers take for what is dispensed.
+
         Args:
             broker: For sub-channels to and from the plugin.
             channel: The connection to the plugin.
         """
+
+
+class HasStub(Protocol[Stub_co]):
+    """A ``Plugin`` as type checkers see it: by the type of its stub."""
+
+    def stub(self, broker: GRPCBroker, channel: Channel, /) -> Stub_co:
+        """As ``Plugin.stub()``."""
 
 
 #: The plugins of one protocol version, by the name that ``Client.dispense()`` takes.
@@ -44,6 +55,13 @@ PluginSet: TypeAlias = Mapping[str, Plugin]
 
 #: Plugin sets by protocol version.
 VersionedPlugins: TypeAlias = Mapping[int, PluginSet]
+
+
+def matching(plugins: PluginSet, key: str | type[HasStub[Any]]) -> list[Plugin]:
+    """Those of ``plugins`` that are called ``key``, or are of this class."""
+    if isinstance(key, str):
+        return [plugins[key]] if key in plugins else []
+    return [plugin for plugin in plugins.values() if isinstance(plugin, key)]
 
 
 def as_versioned(plugins: PluginSet | VersionedPlugins, version: int) -> dict[int, PluginSet]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._compat import timeout
 from .client import Client
@@ -17,13 +17,16 @@ from .net.tasks import TaskScope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from .host.config import ClientConfig
+    from .plugin import HasStub
 
 __all__ = ["RestartPolicy", "Supervisor"]
 
 Self = TypeVar("Self", bound="Supervisor")
+Stub = TypeVar("Stub")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +103,7 @@ class Supervisor:
         self._change = asyncio.Event()
         # Restarts in a row.
         self._row = 0
-        self.restarts = 0
+        self.restarts: int = 0
 
     async def start(self) -> None:
         """Starts the plugin. Idempotent.
@@ -144,11 +147,21 @@ class Supervisor:
             await self._change.wait()
         return self._client
 
-    def dispense(self, name: str) -> Any:
-        """A stub of the plugin called ``name`` that outlives it: each call goes to what runs then.
+    @overload
+    def dispense(self, name: str) -> Any: ...
+
+    @overload
+    def dispense(self, plugin: type[HasStub[Stub]], /) -> Stub: ...
+
+    def dispense(self, name: Any) -> Any:
+        """A stub of one plugin that outlives it: each call goes to what runs then.
 
         Its methods are awaited, or opened with ``open()``, as those of a grpclib stub. They raise
         what ``client()`` does, and ``KeyError`` where there is no such plugin.
+
+        Args:
+            name: What the plugin is called, or the class of its ``Plugin``: then type checkers
+                know the stub.
         """
         return _Stub(self, name)
 
@@ -199,9 +212,18 @@ class Supervisor:
     ) -> None:
         await self.close()
 
+    @overload
+    def call(self, name: str) -> AbstractAsyncContextManager[Any]: ...
+
+    @overload
+    def call(self, plugin: type[HasStub[Stub]], /) -> AbstractAsyncContextManager[Stub]: ...
+
     @contextlib.asynccontextmanager
-    async def call(self, name: str) -> AsyncIterator[Any]:
+    async def call(self, name: Any) -> AsyncIterator[Any]:
         """The stub that runs now, which ``swap()`` leaves running until the end of the block.
+
+        Args:
+            name: As for ``dispense()``.
 
         Raises:
             KeyError: The plugin has no such name; and what ``client()`` raises.
@@ -315,7 +337,7 @@ def _check(config: ClientConfig) -> None:
 class _Stub:
     """A stub whose calls go to the plugin that runs when they are made."""
 
-    def __init__(self, supervisor: Supervisor, name: str) -> None:
+    def __init__(self, supervisor: Supervisor, name: Any) -> None:
         self._supervisor = supervisor
         self._name = name
 
@@ -327,7 +349,7 @@ class _Stub:
 
 
 class _Method:
-    def __init__(self, supervisor: Supervisor, name: str, method: str) -> None:
+    def __init__(self, supervisor: Supervisor, name: Any, method: str) -> None:
         self._supervisor = supervisor
         self._name = name
         self._method = method
