@@ -35,6 +35,8 @@ check: $(VENV)/.built
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	for example in examples/*/; do (cd $$example && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml .) || exit 1; done
+	PATH="$(abspath $(BIN)):$$PATH" basedpyright
+	cd python && PATH="$(abspath $(BIN)):$$PATH" basedpyright --verifytypes pyplugin --ignoreexternal
 	$(BIN)/python -m mypy.stubtest pyplugin._rust
 	$(BIN)/python scripts/gen_protos.py --check
 

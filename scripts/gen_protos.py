@@ -66,7 +66,15 @@ def stubs(include: Path) -> dict[str, str]:
     """What ``protoc --pyi_out`` says of the messages, by file name."""
     with tempfile.TemporaryDirectory() as folder:
         protoc(include, [f"--pyi_out={folder}"])
-        return {path.name: path.read_text() for path in Path(folder).iterdir()}
+        return {path.name: complete(path.read_text()) for path in Path(folder).iterdir()}
+
+
+def complete(pyi: str) -> str:
+    """With the arguments that protoc leaves out of a type: without them it is not known."""
+    if "_Mapping]" not in pyi:
+        return pyi
+    pyi = pyi.replace("from typing import ", "from typing import Any as _Any, ")
+    return pyi.replace("_Mapping]", "_Mapping[str, _Any]]")
 
 
 def literal(data: bytes) -> str:

@@ -26,7 +26,7 @@ class GRPCControllerServicer(grpc_controller_grpc.GRPCControllerBase):
     """
 
     def __init__(self, *, before_answer: Callable[[], Awaitable[object]] | None = None) -> None:
-        self.shutdown_event = asyncio.Event()
+        self.shutdown_event: asyncio.Event = asyncio.Event()
         self._before_answer = before_answer
 
     async def Shutdown(

@@ -30,6 +30,8 @@ name, ``ValueError`` for a bad configuration.
 
 from __future__ import annotations
 
+from typing import Any
+
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -141,7 +143,7 @@ class ConnectionLost(PyPluginError, GRPCError):
         Exception.__init__(self, message)
         self.status = Status.UNAVAILABLE
         self.message = message
-        self.details = None
+        self.details: Any = None
         self.plugin = plugin
         self.exit_code = exit_code
         self.stdout_head = b""

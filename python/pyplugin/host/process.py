@@ -227,12 +227,12 @@ class ProcessRunner(PluginProcess):
         except OSError as error:
             raise _spawn_error(error, command, env, cwd) from error
         self.pid = self._process.pid
-        self.name = str(self.pid)
-        self.exited = loop.create_future()
+        self.name: str = str(self.pid)
+        self.exited: asyncio.Future[int | None] = loop.create_future()
         self._rest = _Rest(self.pid)
-        self.gone = self._rest.gone
-        self.stdout = cast("BinaryIO", self._process.stdout)
-        self.stderr = cast("BinaryIO", self._process.stderr)
+        self.gone: asyncio.Future[None] = self._rest.gone
+        self.stdout: BinaryIO = cast("BinaryIO", self._process.stdout)
+        self.stderr: BinaryIO = cast("BinaryIO", self._process.stderr)
         self._pidfd = -1
         try:
             self._pidfd = os.pidfd_open(self.pid)
@@ -297,8 +297,8 @@ class AttachedProcess(PluginProcess):
     def __init__(self, pid: int, start: int | None) -> None:
         self._loop = asyncio.get_running_loop()
         self.pid = pid
-        self.name = str(pid)
-        self.exited = self._loop.create_future()
+        self.name: str = str(pid)
+        self.exited: asyncio.Future[int | None] = self._loop.create_future()
         self._start = start
         self._pidfd = -1
         self._timer: asyncio.TimerHandle | None = None

@@ -41,14 +41,14 @@ class LogHub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.reader = _share_reader()
-        self.is_behind = False
-        self.has_waiter = sys.platform == "win32"
+        self.reader: LogReader = _share_reader()
+        self.is_behind: bool = False
+        self.has_waiter: bool = sys.platform == "win32"
         self._listeners: dict[int, tuple[LogSource, Listener]] = {}
         self._is_over = False
         self._is_at_work = threading.Lock()
         self._waiter: threading.Thread | None = None
-        self.queue = LogQueue(self.has_waiter)
+        self.queue: LogQueue = LogQueue(self.has_waiter)
         if not self.has_waiter:
             try:
                 loop.add_reader(self.queue.fileno(), self.turn)

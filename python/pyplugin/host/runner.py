@@ -89,9 +89,9 @@ class RunnerProcess(PluginProcess):
     has_signals = False
 
     def __init__(self, runner: Runner, logger: logging.Logger) -> None:
-        self.pid = None
-        self.name = ""
-        self.exited = asyncio.get_running_loop().create_future()
+        self.pid: int | None = None
+        self.name: str = ""
+        self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.translator: AddressTranslator = runner
         self._runner = runner
         self._logger = logger

@@ -208,7 +208,7 @@ class _Connection(grpclib.protocol.Connection):
         waiting: Streams of calls that wait for their turn to be opened.
     """
 
-    closed = False
+    closed: bool = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -350,7 +350,7 @@ class _Protocol(grpclib.protocol.H2Protocol):
             self.config.http2_connection_window_size - connection.inbound_flow_control_window
         )
         self.connection = _Connection(connection, self.transport, config=self.config)
-        self.processor = self.processor_class(self.handler, self.connection)
+        self.processor: _EventsProcessor = self.processor_class(self.handler, self.connection)
         self.connection.flush()
         self.connection.initialize()
         self._connections.add(self)
@@ -384,7 +384,7 @@ class _Protocol(grpclib.protocol.H2Protocol):
 
 
 class _ClientProtocol(_Protocol):
-    processor_class = _ClientEventsProcessor
+    processor_class: type[_EventsProcessor] = _ClientEventsProcessor
 
     def __init__(self, channel: PluginChannel, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -397,7 +397,7 @@ class _ClientProtocol(_Protocol):
 
 
 class _ServerProtocol(_Protocol):
-    processor_class = _ServerEventsProcessor
+    processor_class: type[_EventsProcessor] = _ServerEventsProcessor
 
     def __init__(self, server: PluginServer, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -630,7 +630,7 @@ class PluginServer(grpclib.server.Server):
         is_closed: Whether ``close()`` was called.
     """
 
-    is_closed = False
+    is_closed: bool = False
 
     def __init__(self, handlers: Collection[Any], *, logger: logging.Logger) -> None:
         super().__init__(handlers, config=_CONFIGURATION)

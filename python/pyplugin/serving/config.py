@@ -42,7 +42,7 @@ class ServeTestConfig:
 
     def __init__(self, *, sync_stdio: bool = False) -> None:
         self.sync_stdio = sync_stdio
-        self.stop = asyncio.Event()
+        self.stop: asyncio.Event = asyncio.Event()
         self._ready = asyncio.Event()
         self._reattach: ReattachConfig | None = None
         self._failure: BaseException | None = None
