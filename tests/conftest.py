@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
-import os
 import sys
-import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pyplugin.testing import no_leaked_tasks, no_leaks, temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -57,32 +56,22 @@ def pytest_asyncio_loop_factories(
     return loops
 
 
-@pytest.fixture(scope="session", autouse=True)
-def temporary_folder() -> Iterator[Path]:
+@pytest.fixture(scope="session", autouse=True, name="temporary_folder")
+def _temporary_folder() -> Iterator[Path]:
     """A short TMPDIR for this session alone, so that what is left in it is seen."""
-    with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as folder:
-        _open_what_uvloop_keeps(folder)
-        before, os.environ["TMPDIR"], tempfile.tempdir = os.environ.get("TMPDIR"), folder, folder
-        yield Path(folder)
-        tempfile.tempdir = None
-        os.environ.pop("TMPDIR")
-        if before is not None:
-            os.environ["TMPDIR"] = before
+    with temporary_folder() as folder:
+        yield folder
 
 
-@pytest.fixture(autouse=True)
-def no_leaks(temporary_folder: Path) -> Iterator[None]:
+@pytest.fixture(autouse=True, name="no_leaks")
+def _no_leaks(temporary_folder: Path) -> Iterator[None]:
     """Fails a test that leaves a process, a descriptor or a file behind."""
-    files, descriptors, children = _files(temporary_folder), _descriptors(), _children()
-    yield
-    gc.collect()
-    assert _files(temporary_folder) - files == set(), "files left behind"
-    assert _children() - children == set(), "processes left behind"
-    assert _descriptors() - descriptors == set(), "descriptors left open"
+    with no_leaks(temporary_folder):
+        yield
 
 
 @pytest.fixture(autouse=True)
-def no_leaked_tasks(no_leaks: None, request: pytest.FixtureRequest) -> None:
+def check_tasks(no_leaks: None, request: pytest.FixtureRequest) -> None:
     """Fails an async test that leaves a task pending."""
     if inspect.iscoroutinefunction(request.function):
         request.getfixturevalue("no_pending_tasks")
@@ -91,46 +80,5 @@ def no_leaked_tasks(no_leaks: None, request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 async def no_pending_tasks() -> AsyncIterator[None]:
     """Looks for tasks at the end of the test, while its loop still runs."""
-    yield
-    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    assert left == [], "tasks left pending"
-
-
-def _open_what_uvloop_keeps(folder: str) -> None:
-    """libuv's first loop opens descriptors that it keeps for the life of the process."""
-    if sys.platform == "win32":
-        return
-    import uvloop
-
-    loop = uvloop.new_event_loop()
-    path = f"{folder}/warm-up"
-    server = loop.run_until_complete(loop.create_unix_server(asyncio.Protocol, path))
-    server.close()
-    loop.run_until_complete(server.wait_closed())
-    loop.close()
-    Path(path).unlink(missing_ok=True)
-
-
-def _files(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir() if not entry.name.startswith("pytest-of-")}
-
-
-def _children() -> set[str]:
-    try:
-        tasks = Path("/proc/self/task").iterdir()
-        return {child for task in tasks for child in (task / "children").read_text().split()}
-    except OSError:
-        return set()
-
-
-def _descriptors() -> set[str]:
-    found = set()
-    try:
-        for entry in Path("/proc/self/fd").iterdir():
-            try:
-                found.add(f"{entry.name}: {entry.readlink()}")
-            except OSError:
-                continue
-    except OSError:
-        return set()
-    return found
+    async with no_leaked_tasks():
+        yield

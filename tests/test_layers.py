@@ -18,7 +18,7 @@ LAYERS = [
     {"client", "server"},
     {"testing", "supervisor"},
     {"__init__"},
-    {"cli", "__main__"},
+    {"cli", "__main__", "pytest_plugin"},
 ]
 HOST_SIDE, PLUGIN_SIDE = {"host", "client"}, {"serving", "server"}
 MODULES = {

@@ -201,7 +201,9 @@ async def _serve_until_shutdown(
         _handle_signals(shutdown, logger, undo)
     try:
         # A test's own environment says nothing of a host.
-        environment = PluginEnvironment.from_mapping({} if config.test else os.environ)
+        environment = PluginEnvironment.from_mapping(
+            os.environ if config.test is None else config.test.environment
+        )
         cert, tls = _tls(config, environment)
         listener = open_listener(environment, force_tcp=config.force_tcp)
     except (OSError, LookupError, ValueError, TLSError) as error:
@@ -248,6 +250,7 @@ async def _serve_until_shutdown(
     undo.push_async_callback(broker.close)
     undo.callback(server.close)
     undo.push_async_callback(stdio.close)
+    handshake = partial(_handshake, listener, version, environment, cert)
     printed = b""
     if not is_test:
         if config.orphan_guard:
@@ -256,7 +259,7 @@ async def _serve_until_shutdown(
             watch.start()
         printed = _take_early_output(logger)
         try:
-            _write_handshake(listener, version, environment, cert)
+            _write_stdout(os.fsencode(handshake() + "\n"))
         except (OSError, ValueError) as error:
             logger.error("cannot tell the host where this plugin listens: %s", error)
             return 1
@@ -266,7 +269,7 @@ async def _serve_until_shutdown(
     with contextlib.suppress(OSError):
         _write_stdout(printed)
     if config.test is not None:
-        config.test.set_ready(_reattach_config(listener, version))
+        config.test.set_ready(_reattach_config(listener, version, cert), handshake())
         tasks.spawn(_stop(config.test, shutdown), "test")
     await shutdown.wait()
     await _call_on_shutdown(config, logger)
@@ -313,12 +316,13 @@ async def _call_on_shutdown(config: ServeConfig, logger: logging.Logger) -> None
         )
 
 
-def _reattach_config(listener: Listener, version: int) -> ReattachConfig:
+def _reattach_config(listener: Listener, version: int, cert: Cert | None) -> ReattachConfig:
     return ReattachConfig(
         pid=os.getpid(),
         addr=listener.address.address,
         network=listener.address.network,
         protocol_version=version,
+        server_cert_pem=cert.cert_pem if cert else None,
         test=True,
     )
 
@@ -370,15 +374,15 @@ def _servicers(plugins: PluginSet, broker: GRPCBroker, own: list[Any]) -> list[A
     return [*servicers, ReflectionServicer(servicers)]
 
 
-def _write_handshake(
+def _handshake(
     listener: Listener, version: int, environment: PluginEnvironment, cert: Cert | None
-) -> None:
+) -> str:
     server_cert = ""
     if cert is not None:
         from .mtls import encode_handshake_cert
 
         server_cert = encode_handshake_cert(cert.cert_der)
-    line = format_line(
+    return format_line(
         app_protocol_version=version,
         network=listener.address.network,
         address=listener.address.address,
@@ -386,7 +390,6 @@ def _write_handshake(
         # Hosts that did not ask read at most six parts.
         multiplex_supported=None if environment.multiplex is None else True,
     )
-    _write_stdout(os.fsencode(line + "\n"))
 
 
 def _write_stdout(data: bytes) -> None:

@@ -11,7 +11,7 @@ from .hclog import check_log_level
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from ..handshake import HandshakeConfig
     from ..plugin import PluginSet, VersionedPlugins
@@ -35,13 +35,21 @@ class ServeTestConfig:
     Args:
         sync_stdio: What the process prints goes to the host, as that of a real plugin. For one
             plugin at a time.
+        environment: What a host sets in the environment of a plugin it starts. None is nothing: the
+            plugin is served in the clear, and each broker's channel on a connection of its own.
 
     Attributes:
         stop: Set it to end the serving.
+        handshake: The line that a plugin with a process of its own writes; empty until it is
+            served.
     """
 
-    def __init__(self, *, sync_stdio: bool = False) -> None:
+    def __init__(
+        self, *, sync_stdio: bool = False, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.sync_stdio = sync_stdio
+        self.environment: Mapping[str, str] = environment or {}
+        self.handshake: str = ""
         self.stop: asyncio.Event = asyncio.Event()
         self._ready = asyncio.Event()
         self._reattach: ReattachConfig | None = None
@@ -58,9 +66,9 @@ class ServeTestConfig:
             raise RuntimeError(f"the plugin is not served: {self._failure!r}") from self._failure
         return self._reattach
 
-    def set_ready(self, reattach: ReattachConfig) -> None:
+    def set_ready(self, reattach: ReattachConfig, handshake: str) -> None:
         """Tells whoever waits in ``reattach_config()``."""
-        self._reattach = reattach
+        self._reattach, self.handshake = reattach, handshake
         self._ready.set()
 
     def set_failed(self, error: BaseException) -> None:
