@@ -36,7 +36,9 @@ async def get(client: Client, key: str) -> str:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "mtls"])
 @pytest.mark.parametrize("multiplex", [False, True], ids=["many", "one"])
 @pytest.mark.parametrize("force_tcp", [False, True], ids=["unix", "tcp"])
-async def test_calls_go_both_ways(tls: bool, multiplex: bool, force_tcp: bool) -> None:
+async def test_calls_go_both_ways(
+    tls: bool, multiplex: bool, force_tcp: bool, temporary_folder: Path
+) -> None:
     async with (
         timeout(LIMIT),
         plugin_pair(
@@ -52,6 +54,9 @@ async def test_calls_go_both_ways(tls: bool, multiplex: bool, force_tcp: bool) -
         async with await client.broker.dial(theirs) as channel:
             reply = await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key="cwd"))
             assert reply.value
+        # The plugin's, and one of each broker; over one connection none is left once it is made.
+        sockets = len([*temporary_folder.glob("pyplugin-*/*")])
+        assert force_tcp or sockets == (0 if multiplex else 3)
         reattach = client.reattach_config()
         assert reattach is not None
         assert (reattach.server_cert_pem is not None, reattach.network) == (

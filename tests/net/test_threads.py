@@ -17,14 +17,15 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from pyplugin import Client, ClientConfig, ServeConfig, ServeTestConfig, serve_async
 from pyplugin._compat import timeout
-from tests.fixtures import HANDSHAKE
+from pyplugin.testing import plugin_pair
 from tests.fixtures.authors import AuthorPlugin, BlockingServicer, Request, Response
 from tests.fixtures.logs import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from pyplugin import Client
 
 # More than threads in asyncio's own pool, on any machine.
 MANY = 40
@@ -33,23 +34,13 @@ MANY = 40
 @contextlib.asynccontextmanager
 async def attached(servicer: Any) -> AsyncIterator[tuple[Any, Client]]:
     """A stub of a plugin that serves ``servicer`` in this process, and its client."""
-    test = ServeTestConfig()
     plugins = {"kv": AuthorPlugin(servicer)}
-    config = ServeConfig(handshake_config=HANDSHAKE, plugins=plugins, test=test)
-    serving = asyncio.create_task(serve_async(config))
     try:
-        async with timeout(LIMIT):
-            reattach = await test.reattach_config()
-            host = ClientConfig(handshake_config=HANDSHAKE, plugins=plugins, reattach=reattach)
-            async with Client(host) as client:
-                yield client.dispense("kv"), client
-            test.stop.set()
-            await serving
+        async with timeout(LIMIT), plugin_pair(plugins, tls=False) as client:
+            yield client.dispense("kv"), client
     finally:
         if isinstance(servicer, BlockingServicer):
             servicer.release.set()
-        serving.cancel()
-        await asyncio.wait([serving])
         await asyncio.to_thread(_join_threads)
     assert _threads() == []
 
@@ -212,14 +203,6 @@ async def test_a_decorated_coroutine_function_is_one() -> None:
         def servicers(self, broker: Any) -> list[Any]:
             return [KV()]
 
-    test = ServeTestConfig()
-    config = ServeConfig(handshake_config=HANDSHAKE, plugins={"kv": Both()}, test=test)
-    serving = asyncio.create_task(serve_async(config))
-    host = ClientConfig(
-        handshake_config=HANDSHAKE, plugins=config.plugins, reattach=await test.reattach_config()
-    )
-    async with Client(host) as client:
+    async with plugin_pair({"kv": Both()}, tls=False) as client:
         reply = await client.dispense("kv").Get(kv_pb2.GetRequest(key="x"))
         assert reply.value == b"x"
-    test.stop.set()
-    await serving
