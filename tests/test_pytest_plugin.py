@@ -48,7 +48,7 @@ def anyio_backend():
 async def kv(pyplugin_process):
     client = await pyplugin_process(CONFIG)
     yield client.dispense(KVPlugin)
-    assert client.exited
+    assert not client.exited
 
 @{fixture}
 async def pair():
@@ -88,8 +88,17 @@ serve(ServeConfig(HANDSHAKE, {{}}))
 
 async def test_fails_of_itself(pyplugin_process):
     client = await pyplugin_process(CONFIG)
-    Path("pid").write_text(str(client.pid))
+    Path("of_test").write_text(str(client.pid))
     raise LookupError("of the test")
+
+@{fixture}
+async def broken(pyplugin_process):
+    client = await pyplugin_process(CONFIG)
+    Path("of_fixture").write_text(str(client.pid))
+    raise LookupError("of the fixture")
+
+async def test_errs_by_a_fixture(broken):
+    pass
 
 async def test_errs_by_a_task(pyplugin_process, pyplugin_no_leaks):
     await pyplugin_process(CONFIG)
@@ -107,9 +116,6 @@ import os
 
 def test_errs_by_a_descriptor(pyplugin_no_leaks):
     os.open(os.devnull, os.O_RDONLY)
-
-def test_errs_as_it_is_not_async(pyplugin_process):
-    pass
 """
 
 
@@ -135,10 +141,17 @@ def test_the_fixtures_do_what_they_say(pytester: pytest.Pytester, name: str) -> 
             r".*PluginNotFound: .*it could not be started",
             r".*AssertionError: files left behind: tmp\w+",
             r".*AssertionError: descriptors left open: \d+: /dev/null",
-            r".*the fixture 'pyplugin_process' is for async tests",
         ]
     )
-    assert not is_alive(int((pytester.path / "pid").read_text()))
+    for name in "of_test", "of_fixture":
+        assert not is_alive(int((pytester.path / name).read_text()))
+
+
+def test_what_they_need_is_told(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(pyplugin_process): pass")
+    result = pytester.runpytest_subprocess("-p", "no:asyncio", "-p", "no:anyio", timeout=50)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines("*pyplugin_process is for tests that pytest-asyncio or anyio run*")
 
 
 def test_it_loads_nothing_until_it_is_used(pytester: pytest.Pytester) -> None:

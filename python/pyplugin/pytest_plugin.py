@@ -8,7 +8,6 @@ run by pytest-asyncio, in both of its modes, or by anyio.
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,27 +23,24 @@ PluginStarter: TypeAlias = "Callable[[ClientConfig], Awaitable[Client]]"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes the async fixture known to pytest-asyncio, which may be loaded after this module."""
+    """Makes the async fixtures known to pytest-asyncio, which may be loaded after this module."""
     if config.pluginmanager.hasplugin("asyncio"):
         import pytest_asyncio
 
-        globals()["_pyplugin_tasks_asyncio"] = pytest_asyncio.fixture(_tasks)
+        for fixture in (_clients, _tasks):
+            globals()[f"_pyplugin{fixture.__name__}_asyncio"] = pytest_asyncio.fixture(fixture)
 
 
 @pytest.fixture
-def pyplugin_process(request: pytest.FixtureRequest) -> Iterator[PluginStarter]:
+def pyplugin_process(request: pytest.FixtureRequest) -> PluginStarter:
     """Starts plugins, each of which is killed when the test has ended, however it did.
 
     ``client = await pyplugin_process(ClientConfig(...))``, in async tests and in their async
-    fixtures, which find it killed when they end.
+    fixtures.
     """
     from . import Client
 
-    item = request.node
-    test = item.obj
-    if not inspect.iscoroutinefunction(test):
-        pytest.fail("the fixture 'pyplugin_process' is for async tests", pytrace=False)
-    clients = contextlib.AsyncExitStack()
+    clients: contextlib.AsyncExitStack = _async_fixture(request, "clients")
 
     async def start(config: ClientConfig) -> Client:
         client = Client(config)
@@ -52,15 +48,7 @@ def pyplugin_process(request: pytest.FixtureRequest) -> Iterator[PluginStarter]:
         await client.start()
         return client
 
-    # In the test's own task: there is no other one that any runner of async tests would run.
-    @functools.wraps(test)
-    async def run(*arguments: Any, **options: Any) -> None:
-        async with clients:
-            await test(*arguments, **options)
-
-    item.obj = run
-    yield start
-    item.obj = test
+    return start
 
 
 @pytest.fixture
@@ -71,8 +59,7 @@ def pyplugin_no_leaks(_pyplugin_no_leaks: None, request: pytest.FixtureRequest) 
     ``pytest.mark.usefixtures``: then it looks when all other fixtures have ended.
     """
     if inspect.iscoroutinefunction(request.function):
-        runner = "anyio" if "anyio_backend" in request.fixturenames else "asyncio"
-        request.getfixturevalue(f"_pyplugin_tasks_{runner}")
+        _async_fixture(request, "tasks")
 
 
 # Not in the one above: that ends before the event loop, which it has begun, does.
@@ -86,16 +73,6 @@ def _pyplugin_no_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
-async def _tasks() -> AsyncIterator[None]:
-    from .testing import no_leaked_tasks
-
-    async with no_leaked_tasks():
-        yield
-
-
-_pyplugin_tasks_anyio = pytest.fixture(_tasks)
-
-
 @pytest.fixture
 def pyplugin_logs(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """``caplog`` with what plugins log, at any level.
@@ -105,3 +82,30 @@ def pyplugin_logs(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """
     caplog.set_level("DEBUG", logger="pyplugin.host.plugin")
     return caplog
+
+
+def _async_fixture(request: pytest.FixtureRequest, name: str) -> Any:
+    """The value of one of those below, as the async tests' runner of this test has them."""
+    is_anyio = "anyio_backend" in request.fixturenames
+    if not is_anyio and not request.config.pluginmanager.hasplugin("asyncio"):
+        pytest.fail(
+            f"{request.fixturename} is for tests that pytest-asyncio or anyio run: install either",
+            pytrace=False,
+        )
+    return request.getfixturevalue(f"_pyplugin_{name}_{'anyio' if is_anyio else 'asyncio'}")
+
+
+async def _clients() -> AsyncIterator[contextlib.AsyncExitStack]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield stack
+
+
+async def _tasks() -> AsyncIterator[None]:
+    from .testing import no_leaked_tasks
+
+    async with no_leaked_tasks():
+        yield
+
+
+_pyplugin_clients_anyio = pytest.fixture(_clients)
+_pyplugin_tasks_anyio = pytest.fixture(_tasks)
