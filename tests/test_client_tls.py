@@ -12,10 +12,10 @@ import kv_pb2
 import pytest
 from grpclib.exceptions import GRPCError
 
-from pyplugin import PyPluginError, TLSError
+from pyplugin import ProcessExitedError, PyPluginError, TLSContexts, TLSError
 from pyplugin._compat import timeout
 from tests.fixtures import client
-from tests.fixtures.certificates import context, make
+from tests.fixtures.certificates import context, make, tls
 from tests.fixtures.lives import LIMIT, get
 from tests.fixtures.plugin import KVServicer
 
@@ -34,19 +34,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of(
-    folder: Path, host: str | ssl.SSLContext = "both", plugin: str = "both", *, mux: bool = False
+    folder: Path,
+    host: str | ssl.SSLContext | TLSContexts = "pair",
+    plugin: str = "pair",
+    *,
+    mux: bool = False,
 ) -> Client:
     """A client and a plugin with contexts of these kinds."""
-    tls = context(folder, "host", host) if isinstance(host, str) else host
+    config = tls(folder, "host", host) if isinstance(host, str) else host
     command = [sys.executable, PLUGIN, str(folder), plugin]
     # AutoMTLS is asked for, and is off nevertheless.
     return client(
-        command, tls_config=tls, auto_mtls=True, grpc_broker_multiplex=mux, start_timeout=LIMIT
+        command, tls_config=config, auto_mtls=True, grpc_broker_multiplex=mux, start_timeout=LIMIT
     )
 
 
 @MUX
-@pytest.mark.parametrize("kinds", [("client", "server"), ("both", "both")])
+@pytest.mark.parametrize("kinds", [("client", "server"), ("pair", "pair")])
 async def test_calls_and_an_end_over_own_tls(
     folder: Path, kinds: tuple[str, str], mux: bool
 ) -> None:
@@ -61,8 +65,11 @@ async def test_calls_and_an_end_over_own_tls(
 
 
 @MUX
-async def test_the_broker_over_own_tls_in_both_directions(folder: Path, mux: bool) -> None:
-    async with timeout(LIMIT), of(folder, mux=mux) as plugin:
+@pytest.mark.parametrize("kind", ["pair", "both"])
+async def test_the_broker_over_own_tls_in_both_directions(
+    folder: Path, kind: str, mux: bool
+) -> None:
+    async with timeout(LIMIT), of(folder, kind, kind, mux=mux) as plugin:
         service_id = int(await get(plugin, "accept"))
         async with await plugin.broker.dial(service_id) as channel:
             reply = await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key="bytes:3"))
@@ -79,10 +86,10 @@ async def test_the_broker_over_own_tls_in_both_directions(folder: Path, mux: boo
 @MUX
 async def test_a_context_of_a_client_accepts_nothing_and_says_so(folder: Path, mux: bool) -> None:
     async with timeout(LIMIT), of(folder, "client", "server", mux=mux) as plugin:
-        with pytest.raises(TLSError, match=r"client's only.*accept.*PROTOCOL_TLS can do both"):
+        with pytest.raises(TLSError, match=r"no context to accept.*TLSContexts.*server's"):
             await plugin.broker.accept_and_serve(plugin.broker.next_id(), [KVServicer()])
         # Nor does the plugin dial with a server's.
-        with pytest.raises(GRPCError, match=r"server's only.*open.*PROTOCOL_TLS can do both"):
+        with pytest.raises(GRPCError, match=r"no context to open.*TLSContexts.*client's"):
             await get(plugin, "dial:1") if mux else await dial_announced(plugin)
         assert await get(plugin, "bytes:1") == b"\0"
 
@@ -97,14 +104,27 @@ async def dial_announced(plugin: Client) -> None:
 
 
 async def test_a_context_of_a_server_starts_no_plugin(folder: Path) -> None:
-    with pytest.raises(TLSError, match=r"plugin 'own_tls.py': .*server's only.*open.*can do both"):
-        await of(folder, "server", "server").start()
+    lacking = r"plugin 'own_tls.py': .*no context to open.*a client's"
+    for config in ("server", TLSContexts(server=context(folder, "host", "server"))):
+        with pytest.raises(TLSError, match=lacking):
+            await of(folder, config, "server").start()
+
+
+async def test_a_context_of_a_client_serves_no_plugin_and_says_so(folder: Path) -> None:
+    with pytest.raises(ProcessExitedError, match=r"cannot serve.*no context to accept.*server's"):
+        await of(folder, "client", "client").start()
+
+
+def test_a_context_for_the_other_direction_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"`client` is a context of .*_CLIENT"):
+        TLSContexts(client=context(folder, "host", "server"))
+    with pytest.raises(ValueError, match=r"`server` is a context of .*_SERVER"):
+        TLSContexts(server=context(folder, "host", "client"))
 
 
 async def test_a_plugin_without_tls_is_not_talked_to(folder: Path) -> None:
-    tls = context(folder, "host")
     with pytest.raises(TLSError, match=r"plugin 'plugin.py': mutual TLS with it failed|instead"):
-        await client(tls_config=tls).start()
+        await client(tls_config=tls(folder, "host")).start()
 
 
 async def test_a_host_without_tls_is_told_what_is_wrong(folder: Path) -> None:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .host.runner import AddressTranslator, PluginCommand, Runner
     from .host.secure import SecureConfig
     from .logging_bridge import PluginLogRecord
+    from .net.tls import TLSContexts
     from .plugin import Plugin, PluginSet, VersionedPlugins
     from .reattach import ReattachConfig
     from .server import serve, serve_async, serve_dev
@@ -88,6 +89,7 @@ _MODULES = {
     "host.runner": ["AddressTranslator", "PluginCommand", "Runner"],
     "host.secure": ["SecureConfig"],
     "logging_bridge": ["PluginLogRecord"],
+    "net.tls": ["TLSContexts"],
     "plugin": ["Plugin", "PluginSet", "VersionedPlugins"],
     "reattach": ["ReattachConfig"],
     "server": ["serve", "serve_async", "serve_dev"],
@@ -150,6 +152,8 @@ __all__ = [
     "Plugin",
     "PluginSet",
     "VersionedPlugins",
+    # both sides
+    "TLSContexts",
     # server
     "HCLogFormatter",
     "ServeConfig",

@@ -104,7 +104,7 @@ class GRPCBroker:
             BrokerTimeout: The peer has not opened the broker's stream within 5 s.
             BrokerError: The broker is closed, or the announcement could not be sent.
             OSError: No listener could be made.
-            TLSError: The context of ``tls_config`` or ``tls_provider`` is a client's only.
+            TLSError: ``tls_config`` or ``tls_provider`` has no context to accept with.
 
         Cancellation is safe: nothing stays open.
         """
@@ -133,6 +133,7 @@ class GRPCBroker:
         Raises:
             BrokerTimeout: The announcement did not come in time; also a ``TimeoutError``.
             BrokerError: The broker is closed, the peer is gone, or it announced no usable address.
+            TLSError: ``tls_config`` or ``tls_provider`` has no context to dial with.
 
         Cancellation is safe: the announcement can be dialled again.
         """

@@ -343,7 +343,9 @@ def _tls(config: ServeConfig, environment: PluginEnvironment) -> tuple[Cert | No
         from .net.tls import OwnTLS
 
         # What the host says of AutoMTLS does not count then, as in Go.
-        return None, OwnTLS(config.tls_provider())
+        own = OwnTLS(config.tls_provider())
+        _ = own.server_context
+        return None, own
     if environment.client_cert_pem is None:
         return None, None
     # Loaded here only: a plugin without TLS starts faster without it.

@@ -25,12 +25,13 @@ from pyplugin import BrokerError, Plugin, ServeConfig, serve
 from tests.fixtures.plugin import KVServicer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from grpclib.client import Channel
     from grpclib.server import Server, Stream
 
-    from pyplugin import GRPCBroker
+    from pyplugin import GRPCBroker, TLSContexts
 
 COMMAND = [sys.executable, __file__]
 
@@ -201,5 +202,19 @@ class KVPlugin(Plugin):
         return kv_grpc.KVStub(channel)
 
 
+def own_tls() -> ssl.SSLContext | TLSContexts:
+    """TLS of what ``KV_TLS`` names, a folder of certificates."""
+    from tests.fixtures.certificates import tls
+
+    return tls(Path(os.environ["KV_TLS"]), "plugin")
+
+
 if __name__ == "__main__":
-    serve(ServeConfig(HANDSHAKE, {"kv": KVPlugin()}, force_tcp=bool(os.environ.get("KV_TCP"))))
+    serve(
+        ServeConfig(
+            HANDSHAKE,
+            {"kv": KVPlugin()},
+            force_tcp=bool(os.environ.get("KV_TCP")),
+            tls_provider=own_tls if os.environ.get("KV_TLS") else None,
+        )
+    )

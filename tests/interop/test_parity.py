@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import kv_grpc
+import kv_pb2
 import pytest
 
 from pyplugin import (
@@ -21,10 +24,12 @@ from pyplugin import (
 )
 from pyplugin._compat import timeout
 from tests.fixtures import PLUGIN, client
-from tests.fixtures.certificates import context, make
+from tests.fixtures.certificates import make, tls
 from tests.fixtures.lives import attach, changed, ends, get, guards
+from tests.fixtures.plugin import KVServicer
 from tests.test_client_orphans import all_end, hosting
 
+from .kvplugin import COMMAND
 from .peers import FOLDER, MARKS, PEER_TIMEOUT, GoHost, process_end
 
 if TYPE_CHECKING:
@@ -151,20 +156,46 @@ async def test_a_python_plugin_ends_with_its_go_host(peers: Peers, options: tupl
 # TLS of one's own
 
 
-@pytest.mark.parametrize("kind", ["client", "both"])
-async def test_a_go_plugin_with_tls_of_its_own(peers: Peers, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["client", "both", "pair"])
+@pytest.mark.parametrize("mux", [False, True], ids=["unix", "mux"])
+async def test_a_go_plugin_with_tls_of_its_own(
+    peers: Peers, tmp_path: Path, kind: str, mux: bool
+) -> None:
     make(tmp_path)
-    async with (
-        timeout(PEER_TIMEOUT),
-        client(
-            [peers.kvplugin], tls_config=context(tmp_path, "host", kind), KV_TLS=tmp_path
-        ) as plugin,
-    ):
+    settings: dict[str, Any] = {
+        "tls_config": tls(tmp_path, "host", kind),
+        "grpc_broker_multiplex": mux,
+        "KV_TLS": tmp_path,
+    }
+    async with timeout(PEER_TIMEOUT), client([peers.kvplugin], **settings) as plugin:
         assert await get(plugin, "bytes:100000") == bytes(100_000)
         await plugin.ping()
-        if kind == "both":
-            service_id = int(await get(plugin, "accept"))
-            async with await plugin.broker.dial(service_id):
-                pass
+        service_id = int(await get(plugin, "accept"))
+        async with await plugin.broker.dial(service_id) as channel:
+            reply = await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key="numbered:8"))
+            assert reply.value == b"n000000\n"
+        if kind != "client":
+            server = await plugin.broker.accept_and_serve(700, [KVServicer()])
+            assert await get(plugin, "dial:700:bytes:3") == bytes(3)
+            server.close()
+            await server.wait_closed()
     with pytest.raises(Exception, match="plugin 'kvplugin'"):
         await client([peers.kvplugin], KV_TLS=tmp_path).start()
+
+
+@GO_HOST
+@pytest.mark.parametrize("options", [(), ("-mux",)], ids=["unix", "mux"])
+async def test_a_go_host_with_tls_of_its_own(
+    peers: Peers, tmp_path: Path, options: tuple[str]
+) -> None:
+    make(tmp_path)
+    variables = {"KV_TLS": str(tmp_path)}
+    async with GoHost(peers, COMMAND, "-tls", str(tmp_path), *options, env=variables) as host:
+        await host.start()
+        await host.put("k", b"v")
+        assert await host.get("k") == b"v"
+        service_id = int(await host.get("accept"))
+        await host.do("dial", id=service_id)
+        assert await host.get("numbered:8", id=service_id) == b"n000000\n"
+        answer = await host.do("accept", id=700, key="dial:700:numbered:8")
+        assert base64.b64decode(answer["value"]) == b"n000000\n"

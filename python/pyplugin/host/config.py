@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .._rust import LogBatch
     from ..handshake import HandshakeConfig
+    from ..net.tls import TLSContexts
     from ..plugin import PluginSet, VersionedPlugins
     from ..reattach import ReattachConfig
     from .runner import RunnerFunc
@@ -114,9 +115,9 @@ class ClientConfig:
             no part of it.
         secure_config: The checksum that the executable must have, checked before it is run. Not
             with ``reattach`` or ``runner_func``.
-        tls_config: TLS of one's own in place of AutoMTLS, which it turns off. The plugin's
-            certificate must be for ``localhost``. The broker uses it too; to accept with it, it
-            must be of ``ssl.PROTOCOL_TLS``, have a certificate and trust the plugin's.
+        tls_config: TLS of one's own in place of AutoMTLS, which it turns off: a client's context,
+            or ``TLSContexts``, where the broker is to accept connections too. The plugin's
+            certificate must be for ``localhost``.
         managed: ``await cleanup_clients()`` kills this client too.
         unix_socket_config: Where the unix sockets lie, and who may connect to them.
         runner_func: Makes what runs the plugin in place of a process of this host: in a container,
@@ -158,7 +159,7 @@ class ClientConfig:
     sync_stderr: BinaryIO | None = field(default=None, kw_only=True)
     grpc_broker_multiplex: bool = field(default=False, kw_only=True)
     secure_config: SecureConfig | None = field(default=None, kw_only=True)
-    tls_config: ssl.SSLContext | None = field(default=None, kw_only=True)
+    tls_config: ssl.SSLContext | TLSContexts | None = field(default=None, kw_only=True)
     managed: bool = field(default=False, kw_only=True)
     unix_socket_config: UnixSocketConfig | None = field(default=None, kw_only=True)
     runner_func: RunnerFunc | None = field(default=None, kw_only=True)

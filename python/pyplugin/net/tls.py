@@ -254,42 +254,85 @@ class TLS(Protocol):
         """For connections that this side opens."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class TLSContexts:
+    """TLS of one's own, in place of AutoMTLS, for a side that opens and accepts connections.
+
+    A host opens them and a plugin accepts them, but for the broker's, where either does either.
+    In Python a context is for one of the two. Go's ``tls.Config`` is for both.
+
+    Attributes:
+        client: For connections that this side opens, made with ``ssl.PROTOCOL_TLS_CLIENT``. The
+            peer's certificate must be for ``localhost`` where it checks host names. None where
+            this side opens none.
+        server: For connections that this side accepts, made with ``ssl.PROTOCOL_TLS_SERVER``. None
+            where it accepts none.
+
+    Raises:
+        ValueError: One is for the other direction.
+    """
+
+    client: ssl.SSLContext | None = None
+    server: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        if self.client is not None and self.client.protocol == ssl.PROTOCOL_TLS_SERVER:
+            raise ValueError(
+                "`client` is a context of ssl.PROTOCOL_TLS_SERVER, which opens nothing: make it "
+                "with ssl.PROTOCOL_TLS_CLIENT"
+            )
+        if self.server is not None and self.server.protocol == ssl.PROTOCOL_TLS_CLIENT:
+            raise ValueError(
+                "`server` is a context of ssl.PROTOCOL_TLS_CLIENT, which accepts nothing: make it "
+                "with ssl.PROTOCOL_TLS_SERVER"
+            )
+
+
 class OwnTLS:
     """TLS that the user made, in place of AutoMTLS.
 
-    Attributes:
-        context: For connections that this side opens, and for those that it accepts. It is made to
-            offer HTTP/2, without which Go refuses a connection.
+    Args:
+        given: What ``tls_config`` or ``tls_provider`` gave. The contexts are made to offer HTTP/2,
+            without which Go refuses a connection.
     """
 
-    context: ssl.SSLContext
-
-    def __post_init__(self) -> None:
-        self.context.set_alpn_protocols(["h2"])
+    def __init__(self, given: ssl.SSLContext | TLSContexts) -> None:
+        if isinstance(given, ssl.SSLContext):
+            # One of ssl.PROTOCOL_TLS, which Python advises against, is for both.
+            given = TLSContexts(
+                client=None if given.protocol == ssl.PROTOCOL_TLS_SERVER else given,
+                server=None if given.protocol == ssl.PROTOCOL_TLS_CLIENT else given,
+            )
+        self._contexts = given
+        for context in (given.client, given.server):
+            if context is not None:
+                context.set_alpn_protocols(["h2"])
 
     @property
     def server_context(self) -> ssl.SSLContext:
         """TLS for connections that this side accepts.
 
         Raises:
-            TLSError: The context is a client's only.
+            TLSError: There is no context for them.
         """
-        return self._checked(ssl.PROTOCOL_TLS_CLIENT, "accept", "client")
+        if self._contexts.server is None:
+            raise _lacking("server", "accept")
+        return self._contexts.server
 
     @property
     def client_context(self) -> ssl.SSLContext:
         """TLS for connections that this side opens.
 
         Raises:
-            TLSError: The context is a server's only.
+            TLSError: There is no context for them.
         """
-        return self._checked(ssl.PROTOCOL_TLS_SERVER, "open", "server")
+        if self._contexts.client is None:
+            raise _lacking("client", "open")
+        return self._contexts.client
 
-    def _checked(self, one_sided: int, verb: str, side: str) -> ssl.SSLContext:
-        if self.context.protocol == one_sided:
-            raise TLSError(
-                f"the context of tls_config or tls_provider is a {side}'s only, and cannot {verb} "
-                "a connection: one of ssl.PROTOCOL_TLS can do both"
-            )
-        return self.context
+
+def _lacking(side: str, verb: str) -> TLSError:
+    return TLSError(
+        f"tls_config or tls_provider has no context to {verb} a connection with: set "
+        f"it to TLSContexts(client=..., server=...), with a {side}'s context among the two"
+    )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from ..handshake import HandshakeConfig
+    from ..net.tls import TLSContexts
     from ..plugin import PluginSet, VersionedPlugins
     from ..reattach import ReattachConfig
 
@@ -91,9 +92,9 @@ class ServeConfig:
         grpc_options: Accepted for code written for the pure-Python port, which ignored it too.
         log_level: The least level that is logged: trace, debug, info, warn, error or off. None
             means info. A program that set logging up itself has set its levels too.
-        tls_provider: Gives the TLS to serve with, in place of AutoMTLS. Its host must have a
-            ``tls_config`` that goes with it. To dial by the broker the context must be of
-            ``ssl.PROTOCOL_TLS``.
+        tls_provider: Gives the TLS to serve with, in place of AutoMTLS: a server's context, or
+            ``TLSContexts``, where the broker is to dial too. Its host must have a ``tls_config``
+            that goes with it.
         test: Serve inside a test, and tell it how to attach.
         on_shutdown: Called when the plugin is to end, because its host said so, or is gone, or by
             SIGTERM; before calls in flight are cancelled. What it logs and prints reaches the host,
@@ -113,7 +114,9 @@ class ServeConfig:
     force_tcp: bool = False
     grpc_options: list[Any] = field(default_factory=list)
     log_level: str | None = field(default=None, kw_only=True)
-    tls_provider: Callable[[], ssl.SSLContext] | None = field(default=None, kw_only=True)
+    tls_provider: Callable[[], ssl.SSLContext | TLSContexts] | None = field(
+        default=None, kw_only=True
+    )
     test: ServeTestConfig | None = field(default=None, kw_only=True)
     on_shutdown: Callable[[], Awaitable[object]] | None = field(default=None, kw_only=True)
     shutdown_grace: float = field(default=1.0, kw_only=True)

@@ -19,6 +19,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/examples/grpc/shared"
+
+	"pyplugin.test/interop/subchannel"
 )
 
 func main() {
@@ -61,6 +63,7 @@ func run() error {
 
 func parse() (*host, error) {
 	mtls := flag.Bool("mtls", false, "use AutoMTLS")
+	tls := flag.String("tls", "", "folder of certificates to use TLS of its own with")
 	mux := flag.Bool("mux", false, "ask for one multiplexed connection")
 	versions := flag.String("versions", "", "versions to offer in place of 1, comma-joined")
 	group := flag.String("socket-group", "", "group of the unix sockets")
@@ -98,6 +101,11 @@ func parse() (*host, error) {
 	offered, err := numbers(*versions)
 	if err != nil {
 		return nil, err
+	}
+	if *tls != "" {
+		if config.TLSConfig, err = subchannel.OwnTLS(*tls, "host"); err != nil {
+			return nil, err
+		}
 	}
 	return &host{config: config, versions: offered, command: flag.Args()}, nil
 }

@@ -4,11 +4,9 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +16,8 @@ import (
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/examples/grpc/shared"
 	"google.golang.org/grpc"
+
+	"pyplugin.test/interop/subchannel"
 )
 
 func main() {
@@ -52,7 +52,9 @@ func run() error {
 		GRPCServer:      plugin.DefaultGRPCServer,
 	}
 	if folder := os.Getenv("KV_TLS"); folder != "" {
-		config.TLSProvider = func() (*tls.Config, error) { return ownTLS(folder) }
+		config.TLSProvider = func() (*tls.Config, error) {
+			return subchannel.OwnTLS(folder, "plugin")
+		}
 	}
 	if versions == nil {
 		config.Plugins = plugins
@@ -64,28 +66,6 @@ func run() error {
 	}
 	plugin.Serve(&config)
 	return nil
-}
-
-// ownTLS is made of what tests/fixtures/certificates.py wrote into the folder.
-func ownTLS(folder string) (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(
-		filepath.Join(folder, "plugin.pem"), filepath.Join(folder, "plugin.key"))
-	if err != nil {
-		return nil, err
-	}
-	authority, err := os.ReadFile(filepath.Join(folder, "ca.pem"))
-	if err != nil {
-		return nil, err
-	}
-	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM(authority)
-	return &tls.Config{
-		Certificates: []tls.Certificate{pair},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    trusted,
-		RootCAs:      trusted,
-		ServerName:   "localhost",
-	}, nil
 }
 
 // alias is a second name of the KV plugin. A gRPC server takes a service once,
