@@ -17,10 +17,13 @@ import pytest
 
 from pyplugin import (
     BrokerError,
+    Client,
     HandshakeError,
     PluginCommand,
     ProcessExitedError,
+    ProcessNotFound,
     ReattachConfig,
+    ReattachError,
     Runner,
     SecureConfig,
     UnixSocketConfig,
@@ -28,7 +31,7 @@ from pyplugin import (
 from pyplugin._compat import timeout
 from tests.fixtures import PLUGIN, client, config, script
 from tests.fixtures.failures import KV
-from tests.fixtures.lives import LIMIT, get
+from tests.fixtures.lives import LIMIT, attach, changed, get
 from tests.fixtures.plugin import KVServicer
 
 if TYPE_CHECKING:
@@ -137,6 +140,22 @@ class Make:
         return self.made[-1]
 
 
+async def both_ways(plugin: Client) -> None:
+    """The broker: this host dials the plugin, and the plugin this host."""
+    service_id = int(await get(plugin, "accept"))
+    async with await plugin.broker.dial(service_id) as channel:
+        reply = await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key="bytes:3"))
+        assert reply.value == bytes(3)
+    store = KVServicer()
+    store.values["from the plugin"] = b"from the host"
+    # One that the plugin does not take for that of another host.
+    mine = plugin.broker.next_id() + 700
+    server = await plugin.broker.accept_and_serve(mine, [store])
+    assert await get(plugin, f"dial:{mine}") == b"from the host"
+    server.close()
+    await server.wait_closed()
+
+
 MUX = pytest.mark.parametrize("mux", [False, True], ids=["listeners", "mux"])
 
 
@@ -158,18 +177,7 @@ async def test_a_plugin_that_runs_elsewhere(auto_mtls: bool, mux: bool) -> None:
         reattach = plugin.reattach_config()
         assert reattach is not None
         assert Path(reattach.addr).parent == Path(make.runner.folder)
-        # The broker both ways.
-        service_id = int(await get(plugin, "accept"))
-        async with await plugin.broker.dial(service_id) as channel:
-            reply = await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key="bytes:3"))
-            assert reply.value == bytes(3)
-        store = KVServicer()
-        store.values["from the plugin"] = b"from the host"
-        mine = plugin.broker.next_id()
-        server = await plugin.broker.accept_and_serve(mine, [store])
-        assert await get(plugin, f"dial:{mine}") == b"from the host"
-        server.close()
-        await server.wait_closed()
+        await both_ways(plugin)
         await plugin.ping()
     assert await plugin.wait_exited() == 0
     assert make.runner.calls == ["start", "wait"]
@@ -287,3 +295,71 @@ def test_what_a_runner_excludes() -> None:
         config(runner_func=Make(), secure_config=SecureConfig(checksum=bytes(32)))
     with pytest.raises(ValueError, match="exactly one of"):
         client(None, runner_func=Make(), reattach=ReattachConfig(1, "/s"))  # type: ignore[arg-type]
+
+
+# Attaching to it
+
+
+def reattach(plugin: Client, make: Make, **settings: Any) -> ReattachConfig:
+    """What another host attaches by to what the runner of this one runs, and does not own."""
+    again = Elsewhere(make.runner.command, make.runner.folder)
+    again._process = make.runner.process
+    again.calls = make.runner.calls
+    return changed(plugin.reattach_config(), reattach_func=lambda: again, **settings)
+
+
+@pytest.mark.parametrize("auto_mtls", [False, True], ids=["plain", "mtls"])
+async def test_a_plugin_that_runs_elsewhere_is_attached_to(auto_mtls: bool) -> None:
+    make = Make()
+    statuses: list[int | None] = []
+    async with timeout(LIMIT), client(runner_func=make, auto_mtls=auto_mtls) as first:
+        # Where the plugin sees the host's sockets.
+        sockets = UnixSocketConfig(temp_dir=make.runner.folder)
+        config = reattach(first, make)
+        async with attach(config, unix_socket_config=sockets, on_exit=statuses.append) as second:
+            assert (second.id, second.exited) == (make.runner.id, False)
+            # By its answer the plugin has the broker's stream of this host, in place of the first.
+            await second.ping()
+            await both_ways(second)
+        assert second.exited
+        assert statuses == [0]
+        assert await first.wait_exited() == 0
+    assert "kill" not in make.runner.calls
+
+
+async def test_what_was_attached_to_and_does_not_end_is_killed_by_its_runner() -> None:
+    make = Make()
+    async with timeout(LIMIT), client(runner_func=make, KV_IGNORE_SHUTDOWN=1) as first:
+        async with attach(reattach(first, make), kill_timeout=0.2) as second:
+            pass
+        assert await second.wait_exited() == await first.wait_exited() == -signal.SIGKILL
+    assert make.runner.calls.count("kill") == 1
+
+
+async def test_an_attach_that_fails_leaves_what_runs_elsewhere_alive() -> None:
+    make = Make()
+    statuses: list[int | None] = []
+    async with timeout(LIMIT), client(runner_func=make) as first:
+        nowhere = reattach(first, make, addr="/no/such/socket")
+        second = attach(nowhere, on_exit=statuses.append)
+        with pytest.raises(ReattachError, match="plugin 'reattached plugin': nothing listens"):
+            await second.start()
+        await second.kill()
+        assert statuses == []
+        async with attach(reattach(first, make, test=True)) as third:
+            assert third.id == ""
+        assert await get(first, "bytes:1") == b"\0"
+    assert "kill" not in make.runner.calls
+
+
+async def test_what_a_reattach_func_raises_fails_the_start() -> None:
+    def gone() -> Runner:
+        raise error
+
+    config = ReattachConfig(0, "/no/such/socket", reattach_func=gone)
+    error: Exception = OSError("no sandbox to be had")
+    with pytest.raises(ReattachError, match=r"plugin .*: reattach_func raised: OSError\('no san"):
+        await attach(config).start()
+    error = ProcessNotFound("the sandbox is gone")
+    with pytest.raises(ProcessNotFound, match="plugin 'reattached plugin': the sandbox is gone"):
+        await attach(config).start()

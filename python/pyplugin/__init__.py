@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from .logging_bridge import PluginLogRecord
     from .net.tls import TLSContexts
     from .plugin import Plugin, PluginSet, VersionedPlugins
-    from .reattach import ReattachConfig
+    from .reattach import AttachedRunner, ReattachConfig
     from .server import serve, serve_async, serve_dev
     from .serving.config import ServeConfig, ServeTestConfig
     from .serving.hclog import HCLogFormatter, configure_logging
@@ -91,7 +91,7 @@ _MODULES = {
     "logging_bridge": ["PluginLogRecord"],
     "net.tls": ["TLSContexts"],
     "plugin": ["Plugin", "PluginSet", "VersionedPlugins"],
-    "reattach": ["ReattachConfig"],
+    "reattach": ["AttachedRunner", "ReattachConfig"],
     "server": ["serve", "serve_async", "serve_dev"],
     "serving.config": ["ServeConfig", "ServeTestConfig"],
     "serving.hclog": ["HCLogFormatter", "configure_logging"],
@@ -104,6 +104,7 @@ __all__ = [
     "GRPCBroker",
     # client
     "AddressTranslator",
+    "AttachedRunner",
     "Client",
     "ClientConfig",
     "PluginCommand",

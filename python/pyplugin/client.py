@@ -53,7 +53,7 @@ from .host.process import (
     describe_exit,
     process_start,
 )
-from .host.runner import PluginCommand, RunnerProcess
+from .host.runner import AttachedRunnerProcess, PluginCommand, RunnerProcess
 from .host.stderr import StderrReader, check_forward
 from .host.stdio import StdioReader
 from .host.stdout import StdoutReader
@@ -291,7 +291,8 @@ class Client:
     def reattach_config(self) -> ReattachConfig | None:
         """What another host needs to attach to this plugin; None before ``start()``.
 
-        Under AutoMTLS it holds a private key.
+        Under AutoMTLS it holds a private key. Of a plugin that a runner runs it has the address as
+        it is on this side, and lacks a ``reattach_func``.
         """
         if self._config.reattach is not None or self._handshake is None:
             return self._config.reattach
@@ -361,9 +362,8 @@ class Client:
         self._runner = self._stdout = self._stderr = self._handshake = self._tls = None
         self._refusal = ""
         if (reattach := self._config.reattach) is not None:
-            if reattach.pid > 0 and not reattach.test:
-                self._runner = AttachedProcess(reattach.pid, reattach.process_start)
-                self._watch(self._runner)
+            if not reattach.test:
+                self._runner = self._attach(reattach)
             self._handshake, self._tls = _reattached(reattach)
         else:
             cert, runner = await self._run_command()
@@ -410,6 +410,25 @@ class Client:
             self._tasks.spawn(self._watch_exit(self._runner, self._broker), "exit")
         self._logger.info("%s started", self)
 
+    def _attach(self, reattach: ReattachConfig) -> PluginProcess | None:
+        """What is attached to, as a process; None where nothing is known of one."""
+        runner: AttachedProcess | AttachedRunnerProcess
+        if reattach.reattach_func is not None:
+            try:
+                attached = reattach.reattach_func()
+            except ReattachError:
+                raise
+            except Exception as error:
+                raise ReattachError(f"reattach_func raised: {error!r}") from error
+            runner = AttachedRunnerProcess(attached, self._name, self._logger)
+            runner.watch()
+        elif reattach.pid > 0:
+            runner = AttachedProcess(reattach.pid, reattach.process_start)
+        else:
+            return None
+        self._watch(runner)
+        return runner
+
     async def _open_stream(self, address: Address) -> MuxStream:
         """A stream of the one connection, which is made for the first."""
         if self._mux is None:
@@ -420,7 +439,8 @@ class Client:
 
     @property
     def _translator(self) -> AddressTranslator | None:
-        return self._runner.translator if isinstance(self._runner, RunnerProcess) else None
+        runner = self._runner
+        return runner.translator if isinstance(runner, AttachedRunnerProcess) else None
 
     def _translated(self, handshake: HandshakeLine) -> HandshakeLine:
         """The handshake with the address as it is on this side."""
@@ -436,9 +456,8 @@ class Client:
 
     def _open_listener(self) -> Listener:
         """Where the plugin finds what the broker serves: next to its own sockets."""
-        return open_listener(
-            PluginEnvironment(socket_dir=self._socket_folder, socket_group=self._sockets.group)
-        )
+        folder = self._socket_folder or self._sockets.temp_dir
+        return open_listener(PluginEnvironment(socket_dir=folder, socket_group=self._sockets.group))
 
     async def _run_command(self) -> tuple[Cert | None, PluginProcess]:
         config = self._config
@@ -498,7 +517,7 @@ class Client:
             raise HandshakeError(f"runner_func raised: {error!r}") from error
         if not command.args:
             self._name = custom.name
-        self._runner = runner = RunnerProcess(custom, self._logger)
+        self._runner = runner = RunnerProcess(custom, self._name, self._logger)
         pipes = await runner.start()
         self._watch(runner)
         self._read_pipes(*pipes)
@@ -796,7 +815,7 @@ class Client:
                 channel.close()
             if runner is not None:
                 await self._end_process(runner)
-                if isinstance(runner, AttachedProcess) and self._handshake and self.exited:
+                if not runner.is_ours and self._handshake and self.exited:
                     remove_socket(Address(self._handshake.network, self._handshake.address))
         except BaseException:
             if runner is not None:

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .constants import NETWORK_UNIX, PROTOCOL_GRPC
+from .net.transport import AddressTranslator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["ReattachConfig"]
+__all__ = ["AttachedRunner", "ReattachConfig"]
+
+
+class AttachedRunner(AddressTranslator, Protocol):
+    """A plugin that runs in a container, on another machine, in a sandbox, and was attached to.
+
+    Its methods run in the event loop: ``wait`` at once, ``kill`` at most once.
+    """
+
+    @property
+    def id(self) -> str:
+        """What names the running plugin: the id of a container for example."""
+
+    async def wait(self) -> int | None:
+        """Waits for the end of the plugin, of whatever. Returns its exit status, where known.
+
+        It is cancelled where the client leaves the plugin running.
+        """
+
+    async def kill(self) -> None:
+        """Ends the plugin at once, and removes what it left."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +41,8 @@ class ReattachConfig:
     It may hold a private key: treat it as a secret.
 
     Attributes:
-        pid: Process id of the plugin.
-        addr: Socket path or ``host:port``.
+        pid: Process id of the plugin; 0 for one that has none here.
+        addr: Socket path or ``host:port``, as this host sees it.
         network: ``unix`` or ``tcp``.
         protocol: ``grpc``.
         protocol_version: The application protocol version that was negotiated.
@@ -44,6 +65,7 @@ class ReattachConfig:
     client_key_pem: bytes | None = field(default=None, repr=False)
     test: bool = False
     process_start: int | None = None
+    reattach_func: Callable[[], AttachedRunner] | None = field(default=None, kw_only=True)
 
     def to_go(self) -> dict[str, Any]:
         """This in the field names of go-plugin, as debuggers hand it to hosts.

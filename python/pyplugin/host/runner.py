@@ -10,13 +10,14 @@ from .._compat import timeout
 from ..errors import HandshakeError
 from ..net.tasks import TaskScope
 from ..net.transport import AddressTranslator
+from ..reattach import AttachedRunner
 from .process import PluginProcess
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["AddressTranslator", "PluginCommand", "Runner"]
+__all__ = ["AddressTranslator", "AttachedRunner", "PluginCommand", "Runner"]
 
 # Seconds for a runner whose plugin is to end, and for what it knows of a failed start.
 _END_TIMEOUT = 10.0
@@ -39,7 +40,7 @@ class PluginCommand:
     cwd: str | None = None
 
 
-class Runner(AddressTranslator, Protocol):
+class Runner(AttachedRunner, Protocol):
     """Runs one plugin: in a container, on another machine, in a sandbox.
 
     Its methods run in the event loop, and are called in this order: ``start``, then ``wait`` at
@@ -49,10 +50,6 @@ class Runner(AddressTranslator, Protocol):
     @property
     def name(self) -> str:
         """A name for people, not a unique one."""
-
-    @property
-    def id(self) -> str:
-        """What names the running plugin: the id of a container for example."""
 
     @property
     def stdout(self) -> BinaryIO:
@@ -65,12 +62,6 @@ class Runner(AddressTranslator, Protocol):
     async def start(self) -> None:
         """Starts the plugin. What was done when it raises or is cancelled, ``kill()`` undoes."""
 
-    async def wait(self) -> int | None:
-        """Waits for the end of the plugin, of whatever. Returns its exit status, where known."""
-
-    async def kill(self) -> None:
-        """Ends the plugin at once, and removes what it left."""
-
     async def diagnose(self) -> str:
         """Whatever may help people to understand why it did not start; else nothing."""
 
@@ -78,27 +69,81 @@ class Runner(AddressTranslator, Protocol):
 RunnerFunc: TypeAlias = "Callable[[logging.Logger, PluginCommand, str], Runner]"
 
 
-class RunnerProcess(PluginProcess):
-    """What a ``Runner`` runs, as a process.
+class AttachedRunnerProcess(PluginProcess):
+    """What an ``AttachedRunner`` has running, as a process.
 
     Args:
-        runner: It was not started yet.
-        logger: Where is logged what it raises.
+        runner: What knows it.
+        plugin: What logs call it.
+        logger: Where is logged what the runner raises.
     """
 
+    is_ours = False
     has_signals = False
 
-    def __init__(self, runner: Runner, logger: logging.Logger) -> None:
+    def __init__(self, runner: AttachedRunner, plugin: str, logger: logging.Logger) -> None:
         self.pid: int | None = None
         self.name: str = ""
         self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.translator: AddressTranslator = runner
-        self._runner = runner
+        self._attached = runner
+        self._plugin = plugin
         self._logger = logger
         self._tasks = TaskScope("runner", logger)
-        self._starting: asyncio.Task[Exception | None] | None = None
         self._killing: asyncio.Task[None] | None = None
-        self._is_waited_for = False
+
+    def watch(self) -> None:
+        """It runs: waits for its end from here on."""
+        self.name = self._attached.id
+        self._tasks.spawn(self._wait(), "wait")
+
+    def terminate(self) -> None:
+        """Runners know of no such thing."""
+
+    def kill(self) -> None:
+        if self._killing is None and not self.exited.done():
+            self._killing = self._tasks.spawn(self._kill(), "kill")
+
+    async def aclose(self) -> None:
+        if self._killing is not None:
+            await asyncio.wait([self._killing], timeout=_END_TIMEOUT)
+        await self._tasks.aclose()
+
+    async def _wait(self) -> None:
+        status = None
+        try:
+            status = await self._attached.wait()
+        except Exception:
+            self._logger.exception("plugin %r: its runner's wait raised", self._plugin)
+        self._set_exited(status)
+
+    def _set_exited(self, status: int | None) -> None:
+        if not self.exited.done():
+            self.exited.set_result(status)
+
+    async def _kill(self) -> None:
+        try:
+            await self._attached.kill()
+        except Exception:
+            self._logger.exception("plugin %r: its runner's kill raised", self._plugin)
+
+
+class RunnerProcess(AttachedRunnerProcess):
+    """What a ``Runner`` runs, as a process.
+
+    Args:
+        runner: It was not started yet.
+        plugin: What logs call the plugin.
+        logger: Where is logged what the runner raises.
+    """
+
+    is_ours = True
+
+    def __init__(self, runner: Runner, plugin: str, logger: logging.Logger) -> None:
+        super().__init__(runner, plugin, logger)
+        self._runner = runner
+        self._starting: asyncio.Task[Exception | None] | None = None
+        self._is_watched = False
         self._has_given_pipes = False
 
     async def start(self) -> tuple[BinaryIO, BinaryIO]:
@@ -121,22 +166,16 @@ class RunnerProcess(PluginProcess):
         self._has_given_pipes = True
         return self._runner.stdout, self._runner.stderr
 
-    def terminate(self) -> None:
-        """Runners know of no such thing."""
-
-    def kill(self) -> None:
-        if self._killing is None and not self.exited.done():
-            self._killing = self._tasks.spawn(self._kill(), "kill")
-
     async def aclose(self) -> None:
         if self._killing is not None:
             await asyncio.wait([self._killing], timeout=_END_TIMEOUT)
-        if self._is_waited_for and not await self.wait(_END_TIMEOUT):
-            self._logger.error("plugin %r: its runner does not end", self._runner.name)
-        if self._is_waited_for and not self._has_given_pipes:
+        if self._is_watched and not await self.wait(_END_TIMEOUT):
+            self._logger.error("plugin %r: its runner does not end", self._plugin)
+            self._set_exited(None)
+        if self._is_watched and not self._has_given_pipes:
             self._runner.stdout.close()
             self._runner.stderr.close()
-        await self._tasks.aclose()
+        await super().aclose()
 
     async def diagnose(self) -> str:
         """What the runner knows of a failed start."""
@@ -144,7 +183,7 @@ class RunnerProcess(PluginProcess):
             async with timeout(_DIAGNOSE_TIMEOUT):
                 return await self._runner.diagnose()
         except Exception:
-            self._logger.exception("plugin %r: its runner's diagnose raised", self._runner.name)
+            self._logger.exception("plugin %r: its runner's diagnose raised", self._plugin)
             return ""
 
     async def _start(self) -> Exception | None:
@@ -153,26 +192,12 @@ class RunnerProcess(PluginProcess):
         except Exception as error:
             return error
         # Here, as whoever waits for this may be cancelled at the same time.
-        self.name = self._runner.id
-        self._is_waited_for = True
-        self._tasks.spawn(self._wait(), "wait")
+        self.watch()
+        self._is_watched = True
         return None
-
-    async def _wait(self) -> None:
-        status = None
-        try:
-            status = await self._runner.wait()
-        except Exception:
-            self._logger.exception("plugin %r: its runner's wait raised", self._runner.name)
-        finally:
-            if not self.exited.done():
-                self.exited.set_result(status)
 
     async def _kill(self) -> None:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting], timeout=_END_TIMEOUT)
-        try:
-            await self._runner.kill()
-        except Exception:
-            self._logger.exception("plugin %r: its runner's kill raised", self._runner.name)
+        await super()._kill()
