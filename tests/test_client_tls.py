@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import kv_grpc
 import kv_pb2
 import pytest
+from grpclib.config import Configuration
 from grpclib.exceptions import GRPCError
 
 from pyplugin import ProcessExitedError, PyPluginError, TLSContexts, TLSError
@@ -144,6 +146,21 @@ async def test_a_plugin_whose_certificate_is_not_trusted_is_refused(folder: Path
     stranger.load_cert_chain(folder / "host.pem", folder / "host.key")
     with pytest.raises(TLSError, match="CERTIFICATE_VERIFY_FAILED"):
         await of(folder, stranger, "server").start()
+
+
+@MUX
+async def test_the_name_in_the_plugins_certificate_may_be_another(folder: Path, mux: bool) -> None:
+    command = [sys.executable, PLUGIN, str(folder), "server"]
+    for name, error in (("localhost", ""), ("elsewhere", "elsewhere")):
+        plugin = client(
+            command,
+            tls_config=context(folder, "host", "client"),
+            grpc_options=Configuration(ssl_target_name_override=name),
+            grpc_broker_multiplex=mux,
+        )
+        with pytest.raises(TLSError, match=error) if error else contextlib.nullcontext():
+            await plugin.start()
+        await plugin.kill()
 
 
 async def test_a_host_without_a_certificate_is_refused(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyplugin.errors import BrokerError, BrokerTimeout
+from pyplugin.net.grpc import configured
 from pyplugin.net.tasks import TaskScope
 from pyplugin.ways import Knocks, Means, knock
 from tests.net.test_mux import Recorder, joined
@@ -79,7 +80,7 @@ async def knocking(*, keeps_order: bool = True) -> AsyncIterator[tuple[Knocks, P
     tasks = TaskScope("test", LOGGER)
     async with joined() as (host, plugin):
         peer = Peer(plugin.connection, keeps_order=keeps_order)
-        means = Means(peer.send, None, tasks, None, LOGGER)
+        means = Means(peer.send, None, tasks, None, LOGGER, configured(None))
         try:
             yield Knocks(means, host.connection), peer
         finally:

@@ -15,7 +15,7 @@ from ._compat import timeout as time_limit
 from ._generated import grpc_broker_grpc
 from .constants import BROKER_TIMEOUT
 from .errors import BrokerError, BrokerTimeout
-from .net.grpc import CALL_ERRORS, PluginServer
+from .net.grpc import CALL_ERRORS, PluginServer, configured
 from .net.tasks import TaskScope
 from .ways import Knocks, ListenerAnId, Means, fail_future
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Collection
 
+    from grpclib.config import Configuration
     from grpclib.server import Stream
 
     from ._generated.grpc_broker_pb2 import ConnInfo
@@ -56,6 +57,7 @@ class GRPCBroker:
         explain: Finds out why a connection is gone, as in ``PluginChannel``.
         translator: Of addresses between this side and the peer, where they differ.
         peer: What errors call the other side.
+        configuration: Of its connections, as ``net.grpc.configured`` gives it.
     """
 
     def __init__(
@@ -68,13 +70,21 @@ class GRPCBroker:
         mux: MuxConnection | None = None,
         translator: AddressTranslator | None = None,
         peer: str = "the peer",
+        configuration: Configuration | None = None,
     ) -> None:
         self._logger = logger
         self._peer = peer
         self._ids = itertools.count(1)
         self._tasks = TaskScope("broker", logger)
         self._means = means = Means(
-            self._send, identity, self._tasks, explain, logger, translator, peer
+            send=self._send,
+            identity=identity,
+            tasks=self._tasks,
+            explain=explain,
+            logger=logger,
+            configuration=configuration or configured(None),
+            translator=translator,
+            peer=peer,
         )
         self._way: Way = Knocks(means, mux) if mux else ListenerAnId(means, open_listener)
         # Resolves to the stream to the peer; a newer stream replaces an older one.
@@ -110,7 +120,9 @@ class GRPCBroker:
         """
         self._check_open()
         _ = self._means.server_tls
-        server = PluginServer(servicers, logger=self._logger)
+        server = PluginServer(
+            servicers, logger=self._logger, configuration=self._means.configuration
+        )
         self._servers = {server, *(other for other in self._servers if not other.is_closed)}
         try:
             await self._way.serve(service_id, server)

@@ -57,7 +57,7 @@ from .host.runner import AttachedRunnerProcess, PluginCommand, RunnerProcess
 from .host.stderr import StderrReader, check_forward
 from .host.stdio import StdioReader
 from .host.stdout import StdoutReader
-from .net.grpc import PluginChannel
+from .net.grpc import PluginChannel, configured
 from .net.tasks import TaskScope
 from .net.tls import OwnTLS
 from .net.transport import Address, make_socket_folder, open_listener, remove_socket
@@ -381,10 +381,12 @@ class Client:
                 "its handshake does not offer the multiplexing that this host asked for: update "
                 "the plugin's go-plugin or pyplugin, or set grpc_broker_multiplex=False"
             )
+        configuration = configured(self._config.grpc_options)
         self._channel = PluginChannel(
             partial(self._open_stream, address) if self._config.grpc_broker_multiplex else address,
             tls=self._tls.client_context if self._tls else None,
             tasks=self._tasks,
+            configuration=configuration,
         )
         self._channel.owner = f"the client of {self}"
         await self._reach(self._channel)
@@ -397,6 +399,7 @@ class Client:
             mux=self._mux,
             translator=self._translator,
             peer=str(self),
+            configuration=configuration,
         )
         self._tasks.spawn(self._run_broker(self._channel, self._broker), "broker")
         self._stdio = StdioReader(

@@ -20,7 +20,7 @@ from .cookie import validate_or_exit
 from .environment import PluginEnvironment
 from .errors import TLSError
 from .handshake import format_line, negotiate_version
-from .net.grpc import PluginServer
+from .net.grpc import PluginServer, configured
 from .net.tasks import TaskScope
 from .net.transport import open_listener
 from .plugin import Plugin, as_versioned
@@ -231,15 +231,19 @@ async def _serve_until_shutdown(
         undo.push_async_callback(mux.aclose)
     tasks = TaskScope("serve", logger)
     undo.push_async_callback(tasks.aclose)
+    configuration = configured(config.grpc_options)
     broker = GRPCBroker(
         open_listener=lambda: open_listener(environment, force_tcp=config.force_tcp),
         identity=tls,
         logger=logger,
         mux=mux,
         peer="the host",
+        configuration=configuration,
     )
     own = [GRPCBrokerServicer(broker), controller, stdio, HealthServicer()]
-    server = PluginServer(_servicers(versioned[version], broker, own), logger=logger)
+    server = PluginServer(
+        _servicers(versioned[version], broker, own), logger=logger, configuration=configuration
+    )
     context = tls.server_context if tls else None
     if mux is None:
         await server.serve_on(listener, tls=context)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine
 
+    from grpclib.config import Configuration
+
     from .net.grpc import Explain, Open, PluginServer
     from .net.mux import MuxConnection, MuxStream
     from .net.tasks import TaskScope
@@ -77,6 +79,7 @@ class Means:
         tasks: The broker's.
         explain: Finds out why a connection is gone.
         logger: Where mishaps are logged.
+        configuration: Of its connections.
         translator: Of addresses between the two sides, where they differ.
         peer: What errors call the other side.
     """
@@ -86,6 +89,7 @@ class Means:
     tasks: TaskScope
     explain: Explain | None
     logger: logging.Logger
+    configuration: Configuration
     translator: AddressTranslator | None = None
     peer: str = "the peer"
 
@@ -97,7 +101,7 @@ class Means:
     def channel(self, target: Address | Open) -> PluginChannel:
         """A channel that is secured as the main one is."""
         tls = self.identity.client_context if self.identity else None
-        channel = PluginChannel(target, tls=tls, tasks=self.tasks)
+        channel = PluginChannel(target, tls=tls, tasks=self.tasks, configuration=self.configuration)
         channel.explain = self.explain
         channel.owner = f"the channel to {self.peer}"
         return channel

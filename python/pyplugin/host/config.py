@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
+    from grpclib.config import Configuration
+
     from .._rust import LogBatch
     from ..handshake import HandshakeConfig
     from ..net.tls import TLSContexts
@@ -98,7 +100,12 @@ class ClientConfig:
         skip_host_env: Do not hand on the host's own environment.
         min_port: Lowest TCP port the plugin may listen on, where it uses TCP.
         max_port: Highest TCP port the plugin may listen on.
-        grpc_options: Accepted for code written for the pure-Python port, which ignored it too.
+        grpc_options: A ``grpclib.config.Configuration``: its windows and keepalive, where they are
+            not grpclib's defaults, are those of this host's connections, the broker's too.
+            With a keepalive a plugin that hangs is found out, and its calls end; a Go plugin hangs
+            up on a host that pings it more often than those defaults have it. The name that the
+            plugin's certificate must be for, with ``tls_config``, is one of them too.
+            A list is for code written for the pure-Python port, which ignored it.
         stderr: Gets a copy of the plugin's stderr as it comes, at any level, a CR before a line end
             dropped. Its ``write`` runs in the event loop.
         plugin_log_buffer_size: Longest log line that is parsed, in bytes, its line end included; at
@@ -149,7 +156,7 @@ class ClientConfig:
     skip_host_env: bool = False
     min_port: int = DEFAULT_MIN_PORT
     max_port: int = DEFAULT_MAX_PORT
-    grpc_options: list[Any] = field(default_factory=list)
+    grpc_options: Configuration | list[Any] = field(default_factory=list)
     stderr: BinaryIO | None = field(default=None, kw_only=True)
     plugin_log_buffer_size: int = field(default=MAX_LOG_LINE_BYTES, kw_only=True)
     log_level: str | None = field(default=None, kw_only=True)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -85,6 +86,22 @@ _CONFIGURATION = Configuration(
     http2_stream_window_size=_STREAM_WINDOW_BYTES,
     ssl_target_name_override=TLS_SERVER_NAME,
 )
+
+
+def configured(options: object) -> Configuration:
+    """How connections are made: ``options``, where they are a ``Configuration``, over our own.
+
+    What has grpclib's default in them was not set.
+    """
+    if not isinstance(options, Configuration):
+        return _CONFIGURATION
+    changed = {
+        field.name: value
+        for field in dataclasses.fields(options)
+        if (value := getattr(options, field.name)) != field.default
+    }
+    return dataclasses.replace(_CONFIGURATION, **changed)
+
 
 # gRPC over HTTP/2, "Errors": what the code of a RST_STREAM means for the call
 _STATUS_OF_RESET = {
@@ -206,9 +223,11 @@ class _Connection(grpclib.protocol.Connection):
 
     Attributes:
         waiting: Streams of calls that wait for their turn to be opened.
+        on_close: What else is to be done when grpclib closes it, to whose ping no answer came.
     """
 
     closed: bool = False
+    on_close: Callable[[], object] | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -234,8 +253,12 @@ class _Connection(grpclib.protocol.Connection):
             super().flush()
 
     def close(self) -> None:
-        self.closed = True
-        super().close()
+        if not self.closed:
+            self.closed = True
+            super().close()
+            on_close, self.on_close = self.on_close, None
+            if on_close is not None:
+                on_close()
 
 
 class _EventsProcessor(grpclib.protocol.EventsProcessor):
@@ -265,6 +288,7 @@ class _ClientEventsProcessor(_EventsProcessor):
 
     fail: Callable[[list[grpclib.protocol.Stream], str], None]
     draining = False
+    is_closed = False
 
     def register(self, stream: grpclib.protocol.Stream) -> Callable[[], None]:
         self.connection.waiting.discard(stream)
@@ -278,8 +302,9 @@ class _ClientEventsProcessor(_EventsProcessor):
         return release_and_close
 
     def close(self, reason: str = "Connection closed") -> None:
-        if self.connection.closed:
+        if self.is_closed:
             return
+        self.is_closed = True
         self.connection.close()
         self.handler.close()
         vars(self).pop("processors", None)
@@ -392,7 +417,11 @@ class _ClientProtocol(_Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        cast("_ClientEventsProcessor", self.processor).fail = self._channel.fail_calls
+        processor = cast("_ClientEventsProcessor", self.processor)
+        processor.fail = self._channel.fail_calls
+        self.connection.on_close = partial(
+            processor.close, "the peer did not answer a keepalive ping"
+        )
         self._channel.live = self
 
 
@@ -447,6 +476,7 @@ class PluginChannel(grpclib.client.Channel):
         target: The address to connect to, or what opens a stream of a multiplexed connection.
         tls: Secures the connection; None leaves it in the clear.
         tasks: Owns what finds out why a connection is gone.
+        configuration: What ``configured`` gave.
 
     Attributes:
         explain: Finds out, given a short reason, why the connection is gone; returns what makes the
@@ -458,16 +488,21 @@ class PluginChannel(grpclib.client.Channel):
     owner = "the channel"
 
     def __init__(
-        self, target: Address | Open, *, tls: ssl.SSLContext | None, tasks: TaskScope
+        self,
+        target: Address | Open,
+        *,
+        tls: ssl.SSLContext | None,
+        tasks: TaskScope,
+        configuration: Configuration = _CONFIGURATION,
     ) -> None:
         self._open = None if isinstance(target, Address) else target
         if not isinstance(target, Address):
-            super().__init__(ssl=tls, config=_CONFIGURATION)
+            super().__init__(ssl=tls, config=configuration)
         elif target.network == NETWORK_UNIX:
-            super().__init__(path=target.address, ssl=tls, config=_CONFIGURATION)
+            super().__init__(path=target.address, ssl=tls, config=configuration)
         else:
             host, port = target.host_and_port()
-            super().__init__(host, port, ssl=tls, config=_CONFIGURATION)
+            super().__init__(host, port, ssl=tls, config=configuration)
         self.explain: Explain | None = None
         self._tasks = tasks
         self._is_closed = False
@@ -569,7 +604,7 @@ class PluginChannel(grpclib.client.Channel):
             secured = TLSTransport(
                 protocol,
                 self._ssl,
-                server_hostname=TLS_SERVER_NAME,
+                server_hostname=self._config.ssl_target_name_override,
                 handshake_timeout=_TLS_HANDSHAKE_TIMEOUT,
             )
             stream.start(secured)
@@ -625,6 +660,7 @@ class PluginServer(grpclib.server.Server):
         handlers: The servicers. Their methods are coroutine functions, as grpclib's, or run in
             threads, see ``in_thread``.
         logger: Where exceptions of handlers are logged.
+        configuration: What ``configured`` gave.
 
     Attributes:
         is_closed: Whether ``close()`` was called.
@@ -632,8 +668,14 @@ class PluginServer(grpclib.server.Server):
 
     is_closed: bool = False
 
-    def __init__(self, handlers: Collection[Any], *, logger: logging.Logger) -> None:
-        super().__init__(handlers, config=_CONFIGURATION)
+    def __init__(
+        self,
+        handlers: Collection[Any],
+        *,
+        logger: logging.Logger,
+        configuration: Configuration = _CONFIGURATION,
+    ) -> None:
+        super().__init__(handlers, config=configuration)
         self._mapping = _Methods(
             (path, _asynchronous(handler, logger)) for path, handler in self._mapping.items()
         )

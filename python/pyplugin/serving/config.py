@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Mapping
 
+    from grpclib.config import Configuration
+
     from ..handshake import HandshakeConfig
     from ..net.tls import TLSContexts
     from ..plugin import PluginSet, VersionedPlugins
@@ -89,7 +91,9 @@ class ServeConfig:
             ``pyplugin.plugin``.
         test_mode: Serve inside a test: no cookie check, no handshake line, no signal handlers.
         force_tcp: Listen on TCP loopback where unix sockets are to be had too.
-        grpc_options: Accepted for code written for the pure-Python port, which ignored it too.
+        grpc_options: A ``grpclib.config.Configuration``: its windows and keepalive, where they are
+            not grpclib's defaults, are those of this plugin's connections, the broker's too.
+            A list is for code written for the pure-Python port, which ignored it.
         log_level: The least level that is logged: trace, debug, info, warn, error or off. None
             means info. A program that set logging up itself has set its levels too.
         tls_provider: Gives the TLS to serve with, in place of AutoMTLS: a server's context, or
@@ -112,7 +116,7 @@ class ServeConfig:
     logger: logging.Logger | None = None
     test_mode: bool = False
     force_tcp: bool = False
-    grpc_options: list[Any] = field(default_factory=list)
+    grpc_options: Configuration | list[Any] = field(default_factory=list)
     log_level: str | None = field(default=None, kw_only=True)
     tls_provider: Callable[[], ssl.SSLContext | TLSContexts] | None = field(
         default=None, kw_only=True
