@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from grpclib.exceptions import GRPCError
 
 from pyplugin import ReattachConfig
 from pyplugin._compat import timeout
@@ -231,22 +230,38 @@ async def test_a_plugin_outlives_its_host_and_is_attached_to(
         host.process.kill()
         await host.process.wait()
         async with timeout(LIMIT), attach(host.reattach_config()) as plugin:
-            # Nobody reads its log and its output any more.
-            for _ in range(20):
-                with pytest.raises(GRPCError, match="RuntimeError: for the log"):
-                    await get(plugin, "raise:for the log")
+            # More than the pipe of its log holds.
+            assert await get(plugin, "log:2000") == b"log"
             assert await get(plugin, "print:200000") == b"print"
             assert await get(plugin, "bytes:1") == b"\0"
             await plugin.ping()
+        # What read its log ends with it.
         await all_end(pids)
         # The dead host could not remove it.
         assert not Path(host.plugin["addr"]).parent.exists()
+
+
+async def test_a_fork_of_the_host_does_not_keep_the_log_of_its_plugin_unread() -> None:
+    async with hosting(PLUGIN, orphan_guard=False) as host:
+        pids = host.plugins
+        await host.do("fork")
+        fork = await host.answer()
+        try:
+            host.process.kill()
+            await ends(host.process.pid)
+            async with timeout(LIMIT), attach(host.reattach_config()) as plugin:
+                assert await get(plugin, "log:2000") == b"log"
+            await all_end(pids)
+        finally:
+            os.kill(fork, signal.SIGKILL)
+            await ends(fork)
 
 
 async def test_no_guard_is_started_where_none_is_wanted() -> None:
     async with client(orphan_guard=False) as plugin:
         assert guards(os.getpid()) == []
         assert await get(plugin, "bytes:1") == b"\0"
+    assert descendants(os.getpid()) == []
     async with client():
         assert len(guards(os.getpid())) == 1
     assert guards(os.getpid()) == []
@@ -258,3 +273,12 @@ async def test_a_guard_that_cannot_be_started_is_said_and_leaves_nothing(
     monkeypatch.setattr("pyplugin.host.guard._SHELL", "/no/such/shell")
     with pytest.raises(Exception, match=r"plugin 'plugin.py': /no/such/shell.*orphan_guard=False"):
         await client().start()
+
+
+async def test_a_plugin_that_cannot_be_read_after_its_host_is_started_nevertheless(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pyplugin.host.guard._SHELL", "/no/such/shell")
+    async with client(orphan_guard=False) as plugin:
+        assert await get(plugin, "bytes:1") == b"\0"
+    assert "the shell that reads its stderr when this host is gone" in caplog.text

@@ -45,7 +45,7 @@ from .errors import (
 from .handshake import HandshakeLine, parse_line
 from .host.config import ClientConfig, UnixSocketConfig
 from .host.diagnose import advise, diagnose, plugin_name
-from .host.guard import GUARD
+from .host.guard import GUARD, Drain
 from .host.managed import manage
 from .host.process import (
     AttachedProcess,
@@ -507,11 +507,29 @@ class Client:
                 raise ProcessExitedError("kill() ended it before it was started")
         self._runner = runner = ProcessRunner(command, env=environment, cwd=config.cwd)
         self._watch(runner)
+        if not config.orphan_guard:
+            self._have_drained(runner)
         self._read_pipes(runner.stdout, runner.stderr)
         if config.orphan_guard and GUARD is not None:
             GUARD.add(runner.pid, self._socket_folder)
             runner.gone.add_done_callback(partial(_unguard, runner.pid))
         return cert, runner
+
+    def _have_drained(self, runner: ProcessRunner) -> None:
+        """Has a shell read on when this host is gone. Before anything else has the pipes."""
+        if GUARD is None:
+            return
+        try:
+            drain = Drain(runner.stdout, runner.stderr)
+        except OSError as error:
+            self._logger.warning(
+                "%s: the shell that reads its stderr when this host is gone could not be started: "
+                "%s. What it writes then may end it, by SIGPIPE",
+                self,
+                error,
+            )
+        else:
+            runner.gone.add_done_callback(lambda _: drain.stop())
 
     async def _start_runner(self, make: RunnerFunc, command: PluginCommand) -> RunnerProcess:
         try:

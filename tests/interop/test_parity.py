@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import kv_grpc
 import kv_pb2
 import pytest
+from grpclib.exceptions import GRPCError
 
 from pyplugin import (
     ChecksumMismatch,
@@ -23,6 +24,7 @@ from pyplugin import (
     discover,
 )
 from pyplugin._compat import timeout
+from pyplugin.constants import ENV_ORPHAN_GUARD
 from tests.fixtures import PLUGIN, client
 from tests.fixtures.certificates import make, tls
 from tests.fixtures.lives import attach, changed, ends, get, guards
@@ -138,6 +140,9 @@ async def test_a_go_plugin_outlives_its_host_and_is_attached_to(
         host.process.kill()
         await host.process.wait()
         async with timeout(PEER_TIMEOUT), attach(host.reattach_config()) as plugin:
+            # More than the pipe of its log holds. By a pipe that is broken it would end.
+            for _ in range(50):
+                assert await get(plugin, "log:kinds") == b"kinds"
             assert await get(plugin, "bytes:1") == b"\0"
         await all_end(pids)
         assert not Path(host.plugin["addr"]).parent.exists()
@@ -151,6 +156,21 @@ async def test_a_python_plugin_ends_with_its_go_host(peers: Peers, options: tupl
         await host.die()
         await ends(plugin["pid"], 10)
     assert not Path(plugin["address"]).exists()
+
+
+@GO_HOST
+async def test_a_python_plugin_outlives_its_go_host_whose_pipes_are_broken(peers: Peers) -> None:
+    async with GoHost(peers, PLUGIN, env={ENV_ORPHAN_GUARD: "0"}) as host:
+        plugin = await host.start()
+        await host.die()
+        config = ReattachConfig(plugin["pid"], plugin["address"])
+        async with timeout(PEER_TIMEOUT), attach(config) as second:
+            for _ in range(20):
+                with pytest.raises(GRPCError, match="RuntimeError: for the log"):
+                    await get(second, "raise:for the log")
+            assert await get(second, "print:200000") == b"print"
+            await second.ping()
+        await process_end(plugin["pid"])
 
 
 # TLS of one's own

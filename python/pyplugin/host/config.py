@@ -133,7 +133,10 @@ class ClientConfig:
             ``reattach``.
         on_exit: Called in the event loop with the exit status, negative for a signal, None where it
             is not known, when the plugin's process has ended; once, whatever ended it.
-        orphan_guard: The plugin ends when this process dies, of whatever.
+        orphan_guard: The plugin ends when this process dies, of whatever. Without it the plugin
+            lives on, to be attached to: a shell that is started along with it reads from then on
+            what it writes to stdout and stderr, and drops it. By a pipe that nobody reads a Go
+            plugin would end, by SIGPIPE at its next line.
         grpc_broker_multiplex: One connection carries everything, the broker's too. A plugin that
             cannot do that fails the start. Not with ``reattach``, as in Go.
 

@@ -1,8 +1,10 @@
-"""Ends the plugins of a host that died without ending them, by SIGKILL for example.
+"""Sees to the plugins of a host that died without ending them, by SIGKILL for example.
 
 One shell for all plugins of a process reads what runs and what has ended; when it reads the end,
 the host is gone, and it ends what is left, with all that wrappers started and the folders of its
 sockets.
+
+A plugin that is to outlive its host has a shell of its own, which reads on in the host's place.
 """
 
 from __future__ import annotations
@@ -13,9 +15,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from ..errors import HandshakeError
 from .process import process_start
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SHELL = "/bin/sh"
 # Plugins are leaders of process groups of their own. They get a moment to clean up. A leader that
@@ -49,6 +55,19 @@ for group in $groups; do
   eval "folder=\\$folder_$group"
   test "$folder" && rm -rf -- "$folder"
 done
+"""
+
+# It has the pipes that are its arguments all along, so that they never break. Those that the host
+# made non-blocking are so for all who share them: where the system has it so, opening one by its
+# name gives a pipe that is not, and else it is looked into ten times a second.
+_DRAIN_SCRIPT = """
+trap '' HUP INT TERM
+cd /
+read -r _
+for pipe; do
+  until cat "/dev/fd/$pipe"; do sleep 0.1; done &
+done
+wait
 """
 
 
@@ -99,33 +118,17 @@ class _Guard:
         self._groups = {}
         process, self._process = self._process, None
         if process is not None:
-            assert process.stdin is not None
-            process.stdin.close()
-            # It is no child of this process, which cannot wait for it.
-            process.returncode = 0
+            _forget_shell(process)
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(
-            [_SHELL, "-c", _SCRIPT],
-            env={"PATH": os.defpath},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            # What ends the host's group must not end this.
-            start_new_session=True,
-        )
+        self._process = _start_shell(_SCRIPT)
         for line in self._groups.values():
             self._tell(line)
 
     def _stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            # It has nothing to do any more, and ends at once by this.
-            process.kill()
-            process.wait()
-            assert process.stdin is not None
-            process.stdin.close()
+            _stop_shell(process)
 
     def _tell(self, line: str) -> bool:
         assert self._process is not None
@@ -136,7 +139,73 @@ class _Guard:
         return False
 
 
+class Drain:
+    """Reads what a plugin writes once this process is gone, for as long as the plugin lives.
+
+    Nobody would otherwise, and by its next line on stderr a Go plugin would end by SIGPIPE.
+
+    Args:
+        pipes: The plugin's stdout and stderr, which this process reads as long as it lives.
+
+    Raises:
+        OSError: The shell could not be started.
+    """
+
+    # Those that run.
+    all: ClassVar[set[Drain]] = set()
+
+    def __init__(self, *pipes: BinaryIO) -> None:
+        descriptors = [pipe.fileno() for pipe in pipes]
+        self._process = _start_shell(_DRAIN_SCRIPT, *map(str, descriptors), pass_fds=descriptors)
+        self.all.add(self)
+
+    def stop(self) -> None:
+        """The plugin has ended."""
+        if self in self.all:
+            self.all.remove(self)
+            _stop_shell(self._process)
+
+    @classmethod
+    def forget(cls) -> None:
+        """In a child made by fork: the death that they wait for is its parent's."""
+        for drain in cls.all:
+            _forget_shell(drain._process)
+        cls.all.clear()
+
+
+def _start_shell(
+    script: str, *arguments: str, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [_SHELL, "-c", script, _SHELL, *arguments],
+        env={"PATH": os.defpath},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        pass_fds=pass_fds,
+        # What ends the host's group must not end this.
+        start_new_session=True,
+    )
+
+
+def _stop_shell(process: subprocess.Popen[bytes]) -> None:
+    # It has nothing to do any more, and ends at once by this.
+    process.kill()
+    process.wait()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _forget_shell(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    # It is no child of this process, which cannot wait for it.
+    process.returncode = 0
+
+
 GUARD = _Guard() if sys.platform != "win32" else None
 
 if hasattr(os, "register_at_fork") and GUARD is not None:
     os.register_at_fork(after_in_child=GUARD.forget)
+    os.register_at_fork(after_in_child=Drain.forget)

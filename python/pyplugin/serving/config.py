@@ -105,7 +105,8 @@ class ServeConfig:
             what it prints only as long as the host still listens: half a second.
         shutdown_grace: Seconds that ``on_shutdown`` may take.
         orphan_guard: End when the host is gone. A host that wants its plugin to outlive it can say
-            so too, by ``orphan_guard=False`` in its ``ClientConfig``.
+            so too, by ``orphan_guard=False`` in its ``ClientConfig``. What a plugin that goes on
+            logs then is lost, and does it no harm.
 
     Raises:
         ValueError: There is no such ``log_level``.
