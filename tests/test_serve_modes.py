@@ -56,6 +56,19 @@ async def test_its_host_still_ends_a_program_that_does_not_end(tmp_path: Path) -
     assert file.read_text() == "cancelled: False, tasks: 1"
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_signals_that_a_program_has_its_loop_handle(loop: str, tmp_path: Path) -> None:
+    file = tmp_path / "after"
+    settings = {"KV_HOW": "async", "KV_LOOP": loop, "KV_FILE": file, "KV_HANDLES_SIGNALS": 1}
+    async with author(**settings, kill_timeout=LIMIT) as started:
+        assert started.pid is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(started.pid, number)
+        await started.ping()
+    assert await started.wait_exited() == 0
+    assert file.read_text() == "cancelled: False, tasks: 1"
+
+
 async def test_a_program_may_cancel_the_serving(tmp_path: Path) -> None:
     file = tmp_path / "after"
     async with author(KV_HOW="async", KV_FILE=file, KV_CANCEL=0.3) as started:

@@ -80,7 +80,8 @@ async def serve_async(config: ServeConfig) -> None:
     """Serves a plugin as ``serve()`` does, in the event loop of a program that has its own.
 
     The program goes on when it returns. Cancelling it ends the serving; ``on_shutdown`` is not
-    called then. SIGINT and SIGTERM are the program's again afterwards.
+    called then. SIGINT and SIGTERM are the program's again afterwards; what it had its loop call
+    for one of them, by ``add_signal_handler``, is called meanwhile too.
 
     Raises:
         SystemExit: As ``serve()``. With ``config.test`` the reason itself is raised.
@@ -422,20 +423,22 @@ def _handle_signals(
 
 
 def _handle(number: signal.Signals, on_signal: Callable[[], object]) -> Callable[[], None]:
-    """Has the event loop call ``on_signal``. Returns what gives the signal back."""
+    """Has the event loop call ``on_signal``. Returns what gives the signal back.
+
+    Not by a handler of the loop's: one that the program gave its loop could never be restored. As
+    it is, the loop calls that one as well.
+    """
     loop, before = asyncio.get_running_loop(), signal.getsignal(number)
-    is_ours = False
+
+    def handle(*_: object) -> None:
+        loop.call_soon_threadsafe(on_signal)
 
     def restore() -> None:
-        nonlocal is_ours
-        if is_ours:
-            is_ours = False
-            loop.remove_signal_handler(number)
-            if before is not None:
-                signal.signal(number, before)
+        # By now the program may have another.
+        if signal.getsignal(number) is handle:
+            signal.signal(number, signal.SIG_DFL if before is None else before)
 
-    # Outside the main thread, and on Windows, a loop handles no signals.
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        loop.add_signal_handler(number, on_signal)
-        is_ours = True
+    # Outside the main thread nobody may set one.
+    with contextlib.suppress(ValueError):
+        signal.signal(number, handle)
     return restore
