@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .host.runner import AddressTranslator, PluginCommand, Runner
     from .host.secure import SecureConfig
     from .logging_bridge import PluginLogRecord
+    from .net.threads import current_call
     from .net.tls import TLSContexts
     from .plugin import Plugin, PluginSet, VersionedPlugins
     from .reattach import AttachedRunner, ReattachConfig
@@ -89,6 +90,7 @@ _MODULES = {
     "host.runner": ["AddressTranslator", "PluginCommand", "Runner"],
     "host.secure": ["SecureConfig"],
     "logging_bridge": ["PluginLogRecord"],
+    "net.threads": ["current_call"],
     "net.tls": ["TLSContexts"],
     "plugin": ["Plugin", "PluginSet", "VersionedPlugins"],
     "reattach": ["AttachedRunner", "ReattachConfig"],
@@ -160,6 +162,7 @@ __all__ = [
     "ServeConfig",
     "ServeTestConfig",
     "configure_logging",
+    "current_call",
     "serve",
     "serve_async",
     "serve_dev",

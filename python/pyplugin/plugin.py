@@ -25,7 +25,8 @@ class Plugin(abc.ABC):
 
         Methods of theirs that are no coroutine functions may block: each call runs in a thread of
         its own. They take the request, or an iterator of the requests, and return the answer, or an
-        iterable of the answers; a ``GRPCError`` that they raise is the status.
+        iterable of the answers; a ``GRPCError`` that they raise is the status. The metadata and the
+        deadline of the call are those of ``current_call()``.
 
         Args:
             broker: For sub-channels to and from the host.

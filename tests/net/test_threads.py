@@ -17,6 +17,7 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from pyplugin import current_call
 from pyplugin._compat import timeout
 from pyplugin.testing import plugin_pair
 from tests.fixtures.authors import AuthorPlugin, BlockingServicer, Request, Response
@@ -80,6 +81,36 @@ async def test_answers_come_while_requests_go() -> None:
             assert (await stream.recv_message()).value == key.encode()
         await stream.end()
         assert await stream.recv_message() is None
+
+
+async def test_a_method_sees_the_metadata_and_the_deadline_of_its_call() -> None:
+    def name() -> Any:
+        metadata = current_call().metadata
+        assert metadata is not None
+        return Response(value=str(metadata["name"]).encode())
+
+    class Servicer(BlockingServicer):
+        def Unary(self, request: Any) -> Any:
+            deadline = current_call().deadline
+            assert deadline is not None
+            self.seen.append(deadline.time_remaining())
+            return name()
+
+        def Many(self, request: Any) -> Any:
+            for _ in range(2):
+                yield name()
+
+    servicer = Servicer()
+    async with attached(servicer) as (stub, _):
+        names = [f"call {number}" for number in range(20)]
+        calls = [stub.Unary(Request(), metadata={"name": name}, timeout=LIMIT) for name in names]
+        values = [reply.value.decode() for reply in await asyncio.gather(*calls)]
+        assert values == names
+        assert all(0 < seconds <= LIMIT for seconds in servicer.seen)
+        many = await stub.Many(Request(), metadata={"name": "many"})
+        assert [reply.value for reply in many] == [b"many", b"many"]
+    with pytest.raises(LookupError, match="no servicer method runs in this thread"):
+        current_call()
 
 
 async def test_blocked_methods_hold_nobody_up() -> None:

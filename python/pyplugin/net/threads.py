@@ -34,6 +34,25 @@ if TYPE_CHECKING:
     Method = Callable[[Any], Any]
     Work = Callable[[], Coroutine[Any, Any, Any]]
 
+_CURRENT: contextvars.ContextVar[Stream[Any, Any]] = contextvars.ContextVar("pyplugin_call")
+
+
+def current_call() -> Stream[Any, Any]:
+    """The call that a servicer method which runs in a thread is to answer.
+
+    Returns:
+        grpclib's stream, of which ``metadata``, ``deadline``, ``peer`` and ``user_agent`` may be
+        read. Its coroutines are the event loop's, and not for the thread.
+
+    Raises:
+        LookupError: This is no such method. Those that are coroutine functions are given their
+            stream.
+    """
+    try:
+        return _CURRENT.get()
+    except LookupError:
+        raise LookupError("no servicer method runs in this thread") from None
+
 
 def is_blocking(method: Callable[..., Any]) -> bool:
     """Whether a servicer's method is to run in a thread: it is no coroutine function.
@@ -87,9 +106,11 @@ class _Call:
             BaseException: What the method raised.
         """
         work = self._send_all if streams else self._call
+        context = contextvars.copy_context()
+        context.run(_CURRENT.set, self._stream)
         # A daemon: the end of the process waits for no other threads.
         threading.Thread(
-            target=contextvars.copy_context().run,
+            target=context.run,
             args=(self._run, work, method, request),
             name=f"pyplugin:{getattr(method, '__name__', 'call')}",
             daemon=True,
