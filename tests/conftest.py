@@ -32,7 +32,8 @@ def _debug_loop() -> asyncio.AbstractEventLoop:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--one-loop", action="store_true", help="asyncio's loop only, not uvloop")
+    parser.addoption("--loop", choices=["asyncio", "uvloop"], help="this event loop only")
+    parser.addoption("--one-loop", action="store_const", dest="loop", const="asyncio")
 
 
 def pytest_asyncio_loop_factories(
@@ -43,12 +44,14 @@ def pytest_asyncio_loop_factories(
     Those that take most of the time, with many processes, run under one of the two each.
     """
     loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": _debug_loop}
-    if sys.platform != "win32" and not config.getoption("one_loop"):
+    if sys.platform != "win32" and config.getoption("loop") != "asyncio":
         import uvloop
 
         loops["uvloop"] = uvloop.new_event_loop
     marker = item.get_closest_marker("asyncio")
     is_free = marker is None or "loop_factories" not in marker.kwargs
+    if is_free and config.getoption("loop") == "uvloop":
+        loops = {"uvloop": loops["uvloop"]}
     takes_long = bool(_LONG & {*item.path.parts}) or item.path.stem.startswith(_LONG_MODULES)
     if is_free and takes_long:
         name = sorted(loops)[zlib.crc32(item.name.encode()) % len(loops)]

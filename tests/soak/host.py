@@ -1,4 +1,4 @@
-"""A host that is killed: ``python -m tests.soak.host``.
+"""A host that is killed: ``python -m tests.soak.host LOOP``.
 
 It starts plugins and calls them for as long as it lives, and writes the id of each to stdout.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 from tests.fixtures import client
 from tests.fixtures.authors import AuthorPlugin, Request
+from tests.fixtures.logs import LOOPS
 from tests.soak import AUTHOR
 
 if TYPE_CHECKING:
@@ -41,4 +43,4 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.disable()
-    asyncio.run(main())
+    LOOPS[sys.argv[1]]().run_until_complete(main())

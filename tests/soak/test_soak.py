@@ -120,9 +120,10 @@ async def test_plugins_that_die_at_any_moment(rng: random.Random) -> None:
 
 
 async def test_hosts_that_die_at_any_moment(rng: random.Random) -> None:
+    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
     for _ in range(DEATHS // 2):
         host = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.soak.host"),
+            *(sys.executable, "-m", "tests.soak.host", loop),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": f"{ROOT}/python:{ROOT}/examples/kv"},
