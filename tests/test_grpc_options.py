@@ -14,7 +14,7 @@ from h2.connection import H2Connection
 from h2.events import RemoteSettingsChanged
 from h2.settings import SettingCodes
 
-from pyplugin import PluginCrashed, ServeConfig, ServeTestConfig, serve_async
+from pyplugin import ConnectionLost, ServeConfig, ServeTestConfig, serve_async
 from pyplugin._compat import timeout
 from pyplugin.net.grpc import configured
 from tests.fixtures import HANDSHAKE, client
@@ -41,7 +41,7 @@ async def test_a_plugin_that_hangs_is_found_out_by_a_keepalive(mux: bool) -> Non
         assert await get(plugin, "bytes:1") == b"\0"
         os.kill(plugin.pid, signal.SIGSTOP)
         try:
-            with pytest.raises(PluginCrashed, match="did not answer a keepalive ping") as raised:
+            with pytest.raises(ConnectionLost, match="did not answer a keepalive ping") as raised:
                 await call
         finally:
             os.kill(plugin.pid, signal.SIGCONT)
