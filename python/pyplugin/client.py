@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import ssl
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -65,6 +66,7 @@ from .plugin import as_versioned, matching
 from .reattach import ReattachConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import BinaryIO
 
@@ -140,6 +142,8 @@ class Client:
         self._sockets = config.unix_socket_config or UnixSocketConfig()
         self._socket_folder: str | None = None
         self._handshake: HandshakeLine | None = None
+        self._started_at = 0.0
+        self._start_times: dict[str, float] = {}
         self._tls: Identity | OwnTLS | None = None
         self._plugins: PluginSet = {}
         self._channel: PluginChannel | None = None
@@ -176,6 +180,7 @@ class Client:
                 # Its caller was cancelled once more while it cleaned up.
                 await asyncio.shield(self._failed_start)
             self._state = _State.STARTING
+            self._started_at, self._start_times = time.monotonic(), {}
             try:
                 await self._start_in_time()
             except BaseException as error:
@@ -243,6 +248,21 @@ class Client:
     def protocol(self) -> str:
         """What the plugin speaks, ``grpc``; empty before ``start()``."""
         return self._handshake.protocol if self._handshake else ""
+
+    @property
+    def handshake_line(self) -> str | None:
+        """What the plugin wrote as its handshake, good or bad; None where it wrote no line."""
+        line = self._stdout.line if self._stdout else None
+        return os.fsdecode(line.result()) or None if line and line.done() else None
+
+    @property
+    def start_times(self) -> Mapping[str, float]:
+        """Seconds from the last ``start()`` to the end of each phase of it that came to one.
+
+        They are ``process`` (it runs), ``handshake`` (its line was read), ``connection`` (TLS
+        included) and ``health`` (it answered a health check; not there where it offers none).
+        """
+        return dict(self._start_times)
 
     @property
     def exited(self) -> bool:
@@ -367,7 +387,9 @@ class Client:
             self._handshake, self._tls = _reattached(reattach)
         else:
             cert, runner = await self._run_command()
+            self._note_end_of("process")
             self._handshake = await self._read_handshake(runner)
+            self._note_end_of("handshake")
             self._handshake = self._translated(self._handshake)
             self._tls = self._make_identity(self._handshake, cert)
         self._plugins = self._choose_plugins(self._handshake)
@@ -412,6 +434,9 @@ class Client:
         if self._runner is not None:
             self._tasks.spawn(self._watch_exit(self._runner, self._broker), "exit")
         self._logger.info("%s started", self)
+
+    def _note_end_of(self, phase: str) -> None:
+        self._start_times[phase] = time.monotonic() - self._started_at
 
     def _attach(self, reattach: ReattachConfig) -> PluginProcess | None:
         """What is attached to, as a process; None where nothing is known of one."""
@@ -630,7 +655,9 @@ class Client:
         while True:
             try:
                 await channel.connect()
+                self._note_end_of("connection")
                 await self._check_health(channel)
+                self._note_end_of("health")
             except GRPCError as error:
                 if error.status is Status.UNIMPLEMENTED:
                     return

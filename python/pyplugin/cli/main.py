@@ -1,0 +1,118 @@
+"""The command ``pyplugin``: its options, its exit status, and what a signal does."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from .. import PyPluginError, __version__
+from . import inspect
+from .advice import advice
+from .options import UsageError
+from .output import complain
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
+
+_EPILOG = """\
+The plugin's command comes after `--`, as in
+  pyplugin inspect --host terraform -- ./terraform-provider-x
+
+exit status:
+  0        done
+  1        the plugin did not start, or failed; discover: nothing was found
+  2        the command line makes no sense: an option, a method, a message
+  64 + N   call: the status of the call was N, such as 69 for NOT_FOUND (5)
+  128 + N  ended by signal N, such as 130 for Ctrl-C; the plugin was ended too
+"""
+_COMMANDS = (inspect,)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The words after the command's name; None means those of this process.
+
+    Returns:
+        The exit status.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = []
+    if "--" in words:
+        at = words.index("--")
+        words, command = words[:at], words[at + 1 :]
+    options = _parser().parse_args(words)
+    options.command = command
+    if options.verbose:
+        logging.basicConfig(format="pyplugin: %(message)s", level=logging.DEBUG)
+        logging.getLogger("asyncio").setLevel(logging.INFO)
+    try:
+        return _run(options.run(options))
+    except UsageError as error:
+        complain(str(error))
+        return 2
+    except PyPluginError as error:
+        complain("\n".join(filter(None, (str(error), advice(error, options)))))
+        return 1
+    except BrokenPipeError:
+        # Whoever read it has seen enough, and Python is not to complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pyplugin",
+        description="Looks at go-plugin plugins: starts them, calls them, follows their logs.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pyplugin {__version__}")
+    commands = parser.add_subparsers(dest="name", metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        text = module.__doc__ or ""
+        one = commands.add_parser(
+            module.__name__.rpartition(".")[2],
+            help=text.partition("\n")[0].rstrip("."),
+            description=text,
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.add_argument("--json", action="store_true", help="for programs: see docs/cli.md")
+        one.set_defaults(run=module.run, verbose=False)
+        module.add_options(one)
+    return parser
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    """Runs ``work`` until it ends, or a signal does it."""
+    received: list[int] = []
+
+    async def run() -> int:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+
+        def end(number: int) -> None:
+            received.append(number)
+            task.cancel()
+
+        if sys.platform != "win32":
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, end, number)
+        return await work
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        return 128 + received[0]
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
