@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .. import LogBatch
 
+ARGUMENTS: dict[str, str] = {}
 # Seconds for a plugin that answers health checks to answer this too.
 _REFLECTION_TIMEOUT = 10.0
 # Lines of the log that are shown.

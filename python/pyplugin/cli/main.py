@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import PyPluginError, __version__
-from . import inspect
+from . import call, inspect
 from .advice import advice
 from .options import UsageError
 from .output import complain
@@ -31,7 +31,7 @@ exit status:
   64 + N   call: the status of the call was N, such as 69 for NOT_FOUND (5)
   128 + N  ended by signal N, such as 130 for Ctrl-C; the plugin was ended too
 """
-_COMMANDS = (inspect,)
+_COMMANDS = (inspect, call)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--" in words:
         at = words.index("--")
         words, command = words[:at], words[at + 1 :]
-    options = _parser().parse_args(words)
+    options = _parse(words)
     options.command = command
     if options.verbose:
         logging.basicConfig(format="pyplugin: %(message)s", level=logging.DEBUG)
@@ -65,6 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read it has seen enough, and Python is not to complain when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    options, rest = parser.parse_known_args(words)
+    # argparse takes the second of two arguments only where no option is between them.
+    for name in options.arguments:
+        if getattr(options, name) is None and rest and not rest[0].startswith("--"):
+            setattr(options, name, rest.pop(0))
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.add_argument("--json", action="store_true", help="for programs: see docs/cli.md")
-        one.set_defaults(run=module.run, verbose=False)
+        for argument, about in module.ARGUMENTS.items():
+            one.add_argument(argument, nargs="?", metavar=argument.upper(), help=about)
+        one.set_defaults(run=module.run, arguments=module.ARGUMENTS, verbose=False)
         module.add_options(one)
     return parser
 

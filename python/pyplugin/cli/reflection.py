@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from grpclib.const import Status
@@ -141,3 +141,23 @@ class _Inquiry:
         if reply is None:
             raise ReflectionError("it ended the stream of reflection without an answer")
         return reply
+
+
+def from_file(data: bytes) -> Reflection:
+    """The services of a ``FileDescriptorSet``.
+
+    Raises:
+        ReflectionError: It is none, or lacks an imported file.
+    """
+    pool = DescriptorPool()
+    services: dict[str, ServiceDescriptor | None] = {}
+    try:
+        for file in FileDescriptorSet.FromString(data).file:
+            pool.AddSerializedFile(file.SerializeToString())
+            for service in pool.FindFileByName(file.name).services_by_name.values():
+                services[service.full_name] = service
+    except DecodeError as error:
+        raise ReflectionError("it is no FileDescriptorSet") from error
+    except TypeError as error:
+        raise ReflectionError(f"{error}; was it made with --include_imports?") from error
+    return Reflection("", services, pool)
