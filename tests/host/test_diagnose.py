@@ -2,16 +2,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import struct
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from pyplugin.host.diagnose import diagnose, plugin_name
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -156,3 +154,22 @@ def test_what_cannot_be_told_is_not_said(program: Path, content: bytes) -> None:
 
 def test_the_running_interpreter_is_in_order() -> None:
     assert diagnose([sys.executable], dict(os.environ)) == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its programs name their loader")
+def test_a_program_whose_loader_is_missing(program: Path) -> None:
+    content = Path(sys.executable).read_bytes()
+    loader = re.search(rb"/lib[\w/.-]+\.so\.\d\0", content)
+    assert loader is not None
+    missing = b"/no" + loader[0][3:-1]
+    about_it = about(program, content.replace(loader[0][:-1], missing, 1))
+    assert f"wants the loader {missing.decode()!r}, which does not exist" in about_it
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its own programs are of another form")
+@pytest.mark.parametrize("start", [64, 2**32, 2**64 - 1])
+def test_a_program_with_headers_that_are_not_there(program: Path, start: int) -> None:
+    content = bytearray(own_elf())
+    struct.pack_into("<Q", content, 32, start)
+    content[54:58] = b"\xff" * 4
+    assert about(program, bytes(content)) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# Holds the headers of an ELF program, and the name of its loader.
+_HEAD_BYTES = 4096
+_PT_INTERP = 3
 # e_machine of an ELF header, and what platform.machine() calls it
 _ELF_MACHINES = {
     3: "i386",
@@ -56,6 +60,38 @@ def plugin_name(command: Sequence[str]) -> str:
     return name
 
 
+def elf_machine(head: bytes) -> str | None:
+    """For which processor an ELF program is, as ``platform.machine()`` names it; else None.
+
+    Args:
+        head: The first bytes of the file.
+    """
+    if not head.startswith(b"\x7fELF") or len(head) < 20:
+        return None
+    (machine,) = struct.unpack_from(f"{_byte_order(head)}H", head, 18)
+    return _ELF_MACHINES.get(machine, f"machine {machine}")
+
+
+def _elf_loader(head: bytes) -> str | None:
+    """The dynamic loader that an ELF program names (PT_INTERP), where it names one."""
+    order, is_64_bit = _byte_order(head), head[4:5] == b"\x02"
+    with contextlib.suppress(struct.error, OverflowError):
+        word, at = ("Q", 32) if is_64_bit else ("I", 28)
+        (start,) = struct.unpack_from(order + word, head, at)
+        size, count = struct.unpack_from(f"{order}HH", head, 54 if is_64_bit else 42)
+        for at in range(start, start + size * count, size or 1):
+            (kind,) = struct.unpack_from(f"{order}I", head, at)
+            if kind == _PT_INTERP:
+                fields = f"{order}8xQ16xQ" if is_64_bit else f"{order}4xI8xI"
+                offset, length = struct.unpack_from(fields, head, at)
+                return os.fsdecode(head[offset : offset + length].rstrip(b"\0")) or None
+    return None
+
+
+def _byte_order(head: bytes) -> str:
+    return ">" if head[5:6] == b"\x02" else "<"
+
+
 def diagnose(command: Sequence[str], env: Mapping[str, str], cwd: str | None = None) -> str:
     """What is wrong with the plugin's file, as far as can be told from here; else nothing.
 
@@ -84,10 +120,20 @@ def diagnose(command: Sequence[str], env: Mapping[str, str], cwd: str | None = N
         return f"{found!r} ({mode}) may not be executed by this user: its owner can change that."
     try:
         with path.open("rb") as file:
-            head = file.read(256)
+            head = file.read(_HEAD_BYTES)
     except OSError:
         return ""
-    return _diagnose_content(found, head)
+    return _diagnose_content(found, head) or _diagnose_loader(found, head)
+
+
+def _diagnose_loader(path: str, head: bytes) -> str:
+    loader = _elf_loader(head) if elf_machine(head) else None
+    if loader is None or Path(loader).exists():
+        return ""
+    return (
+        f"{path!r} wants the loader {loader!r}, which does not exist: it was built for another C "
+        "library (musl or glibc); install the one for this system."
+    )
 
 
 def advise(stderr_tail: Sequence[bytes]) -> str:
