@@ -14,7 +14,7 @@ from .. import (
     TLSError,
     UnsupportedProtocol,
 )
-from .options import cookie_of, offered_versions
+from .options import by_name, cookie_of, offered_versions
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -40,9 +40,10 @@ def advice(error: PyPluginError, options: Namespace) -> str:
         )
     if isinstance(error, ProcessExitedError) and wants_cookie(error):
         key, value = cookie_of(options) or ("", "")
+        hint = by_name(options)
         return (
             f"It did not get its magic cookie; it got {key}={value}. Give the right one by "
-            "--cookie KEY=VALUE or --host NAME."
+            f"--cookie KEY=VALUE or --host NAME{f'; {hint}' if hint else ''}."
         )
     if isinstance(error, AppProtocolMismatch):
         versions = ", ".join(map(str, offered_versions(options)))

@@ -103,7 +103,7 @@ def _take_from_command(options: Namespace) -> None:
             options.message = words.pop()
         options.method = words.pop()
     if options.method is None:
-        raise UsageError("which method? `pyplugin call [options] SERVICE/METHOD -- COMMAND…`")
+        raise UsageError("Which method? `pyplugin call [options] SERVICE/METHOD -- COMMAND…`")
 
 
 def _metadata(text: str) -> tuple[str, str | bytes]:

@@ -112,13 +112,13 @@ def client_config(options: Namespace, **settings: Any) -> ClientConfig:
     versions = offered_versions(options)
     environment = dict(pair("--env", text) for text in options.env)
     settings.setdefault("auto_mtls", not options.no_tls)
+    settings.setdefault("grpc_broker_multiplex", options.mux)
     settings.setdefault("start_timeout", options.timeout or DEFAULT_START_TIMEOUT)
     settings.setdefault("env", environment)
     return ClientConfig(
         handshake_config=HandshakeConfig(max(versions), *cookie),
         plugins={version: {"plugin": RawPlugin()} for version in versions},
         cmd=options.command,
-        grpc_broker_multiplex=options.mux,
         **settings,
     )
 
@@ -126,7 +126,7 @@ def client_config(options: Namespace, **settings: Any) -> ClientConfig:
 def require_command(options: Namespace) -> None:
     """Raises ``UsageError`` where no plugin is named."""
     if not options.command:
-        raise UsageError(f"which plugin? `pyplugin {options.name} [options] -- COMMAND…`")
+        raise UsageError(f"Which plugin? `pyplugin {options.name} [options] -- COMMAND…`")
 
 
 def offered_versions(options: Namespace) -> list[int]:
@@ -145,12 +145,17 @@ def offered_versions(options: Namespace) -> list[int]:
 
 def no_cookie(options: Namespace) -> str:
     """What to do about a cookie that nobody gave."""
-    known = guess(options.command)
-    hint = f"by its name, --host {known} may do" if known else "see its HandshakeConfig"
+    hint = by_name(options) or "see its HandshakeConfig"
     return (
-        "which magic cookie? A plugin does not start without the one its host gives it: "
+        "Which magic cookie? A plugin does not start without the one its host gives it: "
         f"--cookie KEY=VALUE, --host {{{','.join(KNOWN_HOSTS)}}} or ${ENV_COOKIE}; {hint}"
     )
+
+
+def by_name(options: Namespace) -> str:
+    """Which host the plugin's name tells of; empty where none, or the one that was given."""
+    known = guess(options.command)
+    return f"by its name, --host {known} may do" if known and known != options.host else ""
 
 
 def pair(option: str, text: str) -> tuple[str, str]:
