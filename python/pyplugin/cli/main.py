@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import PyPluginError, __version__
-from . import call, discover, inspect, logs
+from . import call, discover, doctor, inspect, logs
 from .advice import advice
 from .options import UsageError
 from .output import complain
@@ -31,7 +31,7 @@ exit status:
   64 + N   call: the status of the call was N, such as 69 for NOT_FOUND (5)
   128 + N  ended by signal N, such as 130 for Ctrl-C; the plugin was ended too
 """
-_COMMANDS = (inspect, call, logs, discover)
+_COMMANDS = (inspect, call, logs, discover, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
