@@ -79,6 +79,37 @@ async def test_start_and_kill_may_be_called_again() -> None:
     await plugin.kill()
 
 
+@TLS
+async def test_a_start_is_known_by_its_line_and_its_phases(auto_mtls: bool) -> None:
+    plugin = client(auto_mtls=auto_mtls)
+    assert plugin.handshake_line is None
+    assert plugin.start_times == {}
+    async with plugin:
+        assert plugin.handshake_line is not None
+        core, version, network, address, protocol, cert = plugin.handshake_line.split("|")
+        assert (core, version, network, protocol) == ("1", "1", "unix", "grpc")
+        reattach = plugin.reattach_config()
+        assert reattach is not None
+        assert reattach.addr == address
+        assert bool(cert) is auto_mtls
+    names, times = zip(*plugin.start_times.items(), strict=True)
+    assert names == ("process", "handshake", "connection", "health")
+    assert list(times) == sorted(times)
+    assert times[0] > 0
+
+
+async def test_a_failed_start_is_known_as_far_as_it_came() -> None:
+    plugin = client(script("print('2|1|unix|/x|grpc')"))
+    with pytest.raises(CoreProtocolMismatch):
+        await plugin.start()
+    assert plugin.handshake_line == "2|1|unix|/x|grpc"
+    assert list(plugin.start_times) == ["process"]
+    plugin = client(script(""))
+    with pytest.raises(ProcessExitedError):
+        await plugin.start()
+    assert plugin.handshake_line is None
+
+
 async def test_a_killed_client_is_not_started_again() -> None:
     plugin = client()
     await plugin.kill()

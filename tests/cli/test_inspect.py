@@ -134,6 +134,16 @@ def test_a_plugin_without_reflection_says_so() -> None:
     assert "not known: the plugin offers no reflection" in shown
 
 
+def test_reflection_that_fails_is_told() -> None:
+    plugin = altered("v1", "v1", "reflection.ReflectionServicer._answer = None\n")
+    done = pyplugin("inspect", "--json", *COOKIE, "--no-tls", plugin=plugin)
+    assert (done.status, done.json["started"], done.json["services"]) == (0, True, None)
+    assert done.json["note"].startswith("reflection failed: UNKNOWN: ")
+    called = pyplugin("call", *COOKIE, "--no-tls", "KV/Get", plugin=plugin)
+    assert (called.status, called.out) == (1, "")
+    assert "reflection failed: UNKNOWN: " in called.err
+
+
 @pytest.mark.parametrize("words", [["--protocol-version", "3", "--protocol-version", "7"], []])
 def test_versions_that_are_offered(words: list[str]) -> None:
     plugin = ("inspect", "--json", *COOKIE, "--no-tls", "--env", "KV_VERSIONS=2,3")
@@ -144,6 +154,15 @@ def test_versions_that_are_offered(words: list[str]) -> None:
 
 
 # What does not start
+
+
+def test_bytes_that_are_no_text_do_no_harm() -> None:
+    plugin = script("import sys; sys.stdout.buffer.write(b'\\x1b[2J\\xff|\\n')")
+    done = pyplugin("inspect", "--json", "--cookie", "A=B", plugin=plugin)
+    assert done.json["handshake"] == {"line": "\x1b[2J\udcff|"}
+    done = pyplugin("inspect", "--cookie", "A=B", plugin=plugin)
+    assert (done.status, done.err) == (1, "")
+    assert "handshake       \\x1b[2J\\udcff|\n" in done.out
 
 
 def test_no_common_version() -> None:
@@ -187,7 +206,7 @@ def test_what_is_no_plugin(plugin: list[str], kind: str) -> None:
     assert "did not start" in shown.out
 
 
-def altered(old: str, new: str) -> list[str]:
+def altered(old: str, new: str, more: str = "") -> list[str]:
     """A KV plugin whose reflection has other names."""
     return script(
         "import sys\n"
@@ -195,6 +214,7 @@ def altered(old: str, new: str) -> list[str]:
         "import pyplugin.serving.reflection as reflection\n"
         "names = reflection._SERVICES\n"
         f"reflection._SERVICES = tuple(name.replace({old!r}, {new!r}) for name in names)\n"
+        f"{more}"
         "import plugin\n"
         "plugin.main()\n"
     )

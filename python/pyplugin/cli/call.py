@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .. import LogBatch
     from .reflection import Reflection
 
+USAGE = "[options] METHOD [MESSAGE] -- COMMAND…"
 ARGUMENTS = {"method": "SERVICE/METHOD", "message": "JSON, @FILE or -"}
 # What a status is added to for the exit status.
 _STATUS_BASE = 64
@@ -85,7 +86,7 @@ async def run(options: Namespace) -> int:
         try:
             services = known or await reflect(channel, options.timeout)
         except ReflectionError as error:
-            complain(f"reflection: {error}")
+            complain(f"reflection failed: {error}")
             return 1
         if services is None:
             raise UsageError("the plugin offers no reflection: give its services by --descriptors")

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from .. import discover
 from ..host.diagnose import diagnose
 from .hosts import KNOWN_HOSTS
+from .options import UsageError
 from .output import Style, write, write_json
 from .program import look_at
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+USAGE = "[options] [GLOB [DIR]]"
 ARGUMENTS = {"glob": "a pattern of the shell's, in quotes", "dir": "the folder"}
 
 
@@ -36,6 +38,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 async def run(options: Namespace) -> int:
     """Runs the command; returns its exit status."""
+    if options.command:
+        raise UsageError("discover runs no plugin: it takes a pattern and a folder")
     found = _find(options)
     if options.json:
         write_json(found)

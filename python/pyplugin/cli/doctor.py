@@ -19,7 +19,7 @@ from ..host.process import describe_exit
 from .advice import advice, wants_cookie
 from .hosts import KNOWN_HOSTS
 from .options import add_plugin_options, client_config, cookie_of, no_cookie, pair, require_command
-from .output import Style, write, write_json
+from .output import Style, visible, write, write_json
 from .program import look_at
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .. import LogBatch
 
+USAGE = "[options] -- COMMAND…"
 ARGUMENTS: dict[str, str] = {}
 # Seconds for a plugin to notice that it has no cookie.
 _NO_COOKIE_TIMEOUT = 5.0
@@ -188,7 +189,7 @@ async def _try_otherwise(failed: Outcome, options: Namespace) -> list[Check]:
 def _show(checks: list[Check], *, starts: bool) -> None:
     style = Style(sys.stdout)
     for check in checks:
-        head, *rest = check.text.split("\n")
+        head, *rest = visible(check.text).split("\n")
         result = style(f"{check.result:8}", _COLOURS[check.result])
         write(f"{style(f'{check.name:15}', 'bold')} {result} {head}")
         for line in [*rest, *(filter(None, [check.advice]))]:

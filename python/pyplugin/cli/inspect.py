@@ -12,14 +12,12 @@ import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from grpclib.exceptions import GRPCError
-
 from .. import Client, HandshakeError, HandshakeLine, PyPluginError, TLSError
 from ..handshake import parse_line
 from ..mtls import decode_handshake_cert
 from .advice import advice
 from .options import add_plugin_options, client_config, offered_versions
-from .output import Style, entry_json, entry_text, write, write_json
+from .output import Style, entry_json, entry_text, visible, write, write_json
 from .reflection import Reflection, ReflectionError, is_infrastructure, reflect
 
 if TYPE_CHECKING:
@@ -29,9 +27,8 @@ if TYPE_CHECKING:
 
     from .. import LogBatch
 
+USAGE = "[options] -- COMMAND…"
 ARGUMENTS: dict[str, str] = {}
-# Seconds for a plugin that answers health checks to answer this too.
-_REFLECTION_TIMEOUT = 10.0
 # Lines of the log that are shown.
 _MAX_LINES = 1000
 # A certificate is 800 characters of a line that people read.
@@ -61,10 +58,9 @@ async def run(options: Namespace) -> int:
         facts |= {"started": True, "pid": client.pid}
         health = "SERVING" if "health" in client.start_times else "not offered"
         try:
-            timeout = options.timeout or _REFLECTION_TIMEOUT
-            reflection = await reflect(client.dispense("plugin"), timeout)
-        except (GRPCError, ReflectionError, TimeoutError) as error:
-            note = f"reflection failed: {error or type(error).__name__}"
+            reflection = await reflect(client.dispense("plugin"), options.timeout)
+        except ReflectionError as error:
+            note = f"reflection failed: {error}"
     except PyPluginError as error:
         failure = error
     finally:
@@ -182,14 +178,13 @@ def _show(facts: dict[str, Any]) -> None:
     style = Style(sys.stdout)
 
     def show(name: str, text: Any, indent: int = 0) -> None:
-        head, *rest = str(text).split("\n")
+        head, *rest = visible(str(text)).split("\n")
         write(f"{' ' * indent}{style(f'{name:{_COLUMN - indent}}', 'bold')}{head}".rstrip())
         for line in rest:
             write(" " * _COLUMN + line)
 
-    started = style("started", "green") if facts["started"] else style("did not start", "red")
     show("plugin", shlex.join(facts["command"]))
-    show("state", f"{started}{f', pid {pid}' if (pid := facts['pid']) else ''}")
+    show("state", f"started, pid {facts['pid']}" if facts["started"] else "did not start")
     handshake = facts["handshake"]
     if handshake is None:
         show("handshake", "none")
@@ -223,9 +218,9 @@ def _show(facts: dict[str, Any]) -> None:
         show("services", _reflection_text(facts))
     for service in facts["services"] or ():
         if not service["infrastructure"]:
-            write(f"  {style(service['name'], 'cyan')}")
+            write(f"  {style(visible(service['name']), 'cyan')}")
             for method in service["methods"] or ():
-                write(f"    {_signature(method)}")
+                write(f"    {visible(_signature(method))}")
     if own := [s["name"] for s in facts["services"] or () if s["infrastructure"]]:
         write(f"  {style('of go-plugin and gRPC:', 'dim')} {', '.join(own)}")
     show("log", "" if facts["log"] else "empty")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .. import LogBatch, LogEntry
 
+USAGE = "[options] -- COMMAND…"
 ARGUMENTS: dict[str, str] = {}
 _LEVELS = ("trace", "debug", "info", "warn", "error")
 

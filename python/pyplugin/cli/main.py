@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import logging
 import os
 import signal
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _EPILOG = """\
-The plugin's command comes after `--`, as in
-  pyplugin inspect --host terraform -- ./terraform-provider-x
-
 exit status:
   0        done
   1        the plugin did not start, or failed; discover: nothing was found
@@ -43,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # JSON is UTF-8; and bytes of a plugin that are none become escapes, which JSON has too.
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = []
     if "--" in words:
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         text = module.__doc__ or ""
         one = commands.add_parser(
             module.__name__.rpartition(".")[2],
+            usage=f"%(prog)s {module.USAGE}",
             help=text.partition("\n")[0].rstrip("."),
             description=text,
             epilog=_EPILOG,

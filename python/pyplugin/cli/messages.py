@@ -68,6 +68,8 @@ async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 async def _pieces(source: str) -> AsyncIterator[bytes]:
     if source == STDIN:
+        if sys.stdin is None:
+            raise UsageError("there is no stdin to read messages from")
         async for piece in _read(sys.stdin.fileno()):
             yield piece
     elif source.startswith("@"):

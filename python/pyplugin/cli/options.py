@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any
 
 from .. import ClientConfig, HandshakeConfig, Plugin
@@ -64,7 +67,7 @@ def add_plugin_options(parser: ArgumentParser) -> None:
     group.add_argument("--mux", action="store_true", help="one multiplexed connection for all")
     group.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         metavar="SECONDS",
         help=f"for its start ({DEFAULT_START_TIMEOUT:g}), and for a call (no limit)",
     )
@@ -78,6 +81,13 @@ def add_plugin_options(parser: ArgumentParser) -> None:
     group.add_argument(
         "--verbose", action="store_true", help="tell on stderr what this host does with it"
     )
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < math.inf:
+            return seconds
+    raise ArgumentTypeError(f"{text!r} is no number of seconds above 0")
 
 
 def cookie_of(options: Namespace) -> tuple[str, str] | None:

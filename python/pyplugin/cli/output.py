@@ -47,7 +47,7 @@ def write_json(value: Any) -> None:
 
 def complain(text: str) -> None:
     """Writes to stderr what is wrong."""
-    sys.stderr.write(f"pyplugin: {text}\n")
+    sys.stderr.write(f"pyplugin: {visible(text)}\n")
     sys.stderr.flush()
 
 
@@ -65,13 +65,13 @@ def entry_json(entry: LogEntry) -> dict[str, Any]:
 def entry_text(entry: Mapping[str, Any], style: Style) -> str:
     """A line of a plugin's log, for people; what ``entry_json`` made of it."""
     level = style(f"{entry['level'].upper():5}", _LEVEL_COLOURS[entry["level"]])
-    head = [style(entry["timestamp"], "dim")] if entry["timestamp"] else []
-    module = [style(f"{entry['module']}:", "bold")] if entry["module"] else []
+    head = [style(visible(entry["timestamp"]), "dim")] if entry["timestamp"] else []
+    module = [style(visible(f"{entry['module']}:"), "bold")] if entry["module"] else []
     fields = [
-        f"{style(f'{_visible(key)}=', 'cyan')}{_field(value)}"
+        f"{style(f'{visible(key)}=', 'cyan')}{_field(value)}"
         for key, value in entry["fields"].items()
     ]
-    return " ".join([*head, level, *module, _visible(entry["message"]), *fields])
+    return " ".join([*head, level, *module, visible(entry["message"]), *fields])
 
 
 def _field(value: Any) -> str:
@@ -80,6 +80,6 @@ def _field(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """A text without what a terminal would obey, line ends and tabs apart."""
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)

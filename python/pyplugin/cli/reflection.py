@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,14 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
     from grpclib.client import Channel, Stream
 
+# Seconds for a plugin that answers health checks to answer this too.
+REFLECTION_TIMEOUT = 10.0
 # The newer first.
 _VERSIONS = ("v1", "v1alpha")
 # Of every go-plugin plugin, and not what it is there for.
@@ -57,25 +60,29 @@ async def reflect(channel: Channel, timeout: float | None) -> Reflection | None:
 
     Args:
         channel: The connection to it.
-        timeout: Seconds for all of it; None for as long as it takes.
+        timeout: Seconds for all of it; None for ten.
 
     Raises:
-        GRPCError: It does not answer.
-        ReflectionError: Its answer cannot be used.
+        ReflectionError: It does not answer, or its answer cannot be used.
     """
+    seconds = timeout or REFLECTION_TIMEOUT
     for version in _VERSIONS:
         package = f"grpclib.reflection.{version}"
         stub = importlib.import_module(f"{package}.reflection_grpc").ServerReflectionStub(channel)
         request = importlib.import_module(f"{package}.reflection_pb2").ServerReflectionRequest
         try:
-            async with stub.ServerReflectionInfo.open(timeout=timeout) as stream:
+            async with stub.ServerReflectionInfo.open(timeout=seconds) as stream:
                 found = await _Inquiry(stream, request).run(version)
                 await stream.end()
                 while await stream.recv_message() is not None:
                     pass
         except GRPCError as error:
             if error.status is not Status.UNIMPLEMENTED:
-                raise
+                raise ReflectionError(f"{error.status.name}: {error.message}") from error
+        except StreamTerminatedError as error:
+            raise ReflectionError(str(error)) from error
+        except (asyncio.TimeoutError, TimeoutError) as error:
+            raise ReflectionError(f"no answer within {seconds:g} s") from error
         else:
             return found
     return None
