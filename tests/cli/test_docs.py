@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pyplugin.cli.hosts import KNOWN_HOSTS
 from tests.conftest import ROOT
 
-from . import COOKIE, PYTHON_KV, pyplugin
+from . import COOKIE, PYTHON_KV, Done, pyplugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DOCS = (ROOT / "docs" / "cli.md").read_text()
 COMMANDS = ("inspect", "call", "logs", "discover", "doctor")
@@ -30,8 +33,8 @@ def keys(value: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_is_there(command: str) -> None:
-    options = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*", pyplugin(command, "--help").out))
+def test_every_option_is_there(command: str, quick: Callable[..., Done]) -> None:
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*", quick(command, "--help").out))
     # protoc's
     options -= {"--help", "--descriptor_set_out", "--include_imports"}
     assert "--json" in options

@@ -70,7 +70,7 @@ def check(facts: dict[str, Any], options: list[str]) -> None:
     assert certificate["not_before"] < certificate["not_after"]
 
 
-@WAYS
+@pytest.mark.parametrize("options", [[], ["--mux", "--no-tls"]], ids=["tls", "mux"])
 def test_a_python_plugin(options: list[str]) -> None:
     done = pyplugin("inspect", "--json", *COOKIE, *options, plugin=PYTHON_KV)
     assert (done.status, done.err) == (0, "")

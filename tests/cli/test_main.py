@@ -14,25 +14,26 @@ from pyplugin.cli.hosts import KNOWN_HOSTS, guess
 from tests.conftest import ROOT
 from tests.fixtures import script
 
-from . import PYTHON_KV, pyplugin
+from . import PYTHON_KV, Done, pyplugin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 COMMANDS = ("inspect", "call", "logs", "discover", "doctor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_tells_the_exit_status(command: str) -> None:
-    done = pyplugin(command, "--help")
+def test_help_tells_the_exit_status(command: str, quick: Callable[..., Done]) -> None:
+    done = quick(command, "--help")
     assert (done.status, done.err) == (0, "")
     assert "--json" in done.out
     assert "exit status:" in done.out
     assert "128 + N" in done.out
 
 
-def test_the_commands_and_the_version_are_told() -> None:
-    shown = pyplugin("--help").out
+def test_the_commands_and_the_version_are_told(quick: Callable[..., Done]) -> None:
+    shown = quick("--help").out
     assert all(f"\n    {command} " in shown for command in COMMANDS)
     assert pyplugin("--version").out == f"pyplugin {__version__}\n"
 
@@ -66,8 +67,8 @@ def test_the_script_is_the_same_command() -> None:
         ([], "required: COMMAND"),
     ],
 )
-def test_what_makes_no_sense(words: list[str], complaint: str) -> None:
-    done = pyplugin(*words)
+def test_what_makes_no_sense(words: list[str], complaint: str, quick: Callable[..., Done]) -> None:
+    done = quick(*words)
     assert (done.status, done.out) == (2, "")
     assert complaint in done.err
 
