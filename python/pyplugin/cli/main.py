@@ -120,8 +120,11 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
             task.cancel()
 
         if sys.platform != "win32":
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, end, number)
+            loop.add_signal_handler(signal.SIGINT, end, signal.SIGINT)
+            loop.add_signal_handler(signal.SIGTERM, end, signal.SIGTERM)
+            # nohup
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                loop.add_signal_handler(signal.SIGHUP, end, signal.SIGHUP)
         return await work
 
     try:
