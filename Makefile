@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test test-python soak check check-protobuf wheel sdist check-dist bench bench-logs bench-broker bench-mux fuzz protos clean
+.PHONY: demo test test-python soak check check-protobuf wheel sdist check-dist bench bench-logs bench-broker bench-mux fuzz protos docs clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -94,6 +94,14 @@ check-dist: $(VENV)/.built
 protos: $(VENV)/.built
 	$(BIN)/python scripts/gen_protos.py
 
+# The documentation, into site/. What it is built with is no part of what developers install.
+docs: $(VENV)/.built-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(VENV)/.built-docs: pyproject.toml | $(VENV)/.built
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 # An editable install: Python sources are used in place, the extension is built into the package.
 $(VENV)/.built: pyproject.toml $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -102,4 +110,4 @@ $(VENV)/.built: pyproject.toml $(SOURCES)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .build target
+	rm -rf $(VENV) .build target site
