@@ -1,7 +1,5 @@
 """Every exception this package raises.
 
-::
-
     PyPluginError
     ├── HandshakeError
     │   ├── CoreProtocolMismatch

@@ -90,16 +90,16 @@ class ClientConfig:
         reattach: A plugin that runs already.
         auto_mtls: Mutual TLS with throw-away certificates. A plugin that offers no certificate is
             refused then, not talked to in the clear.
-        start_timeout: Seconds from start to a plugin that answers.
-        kill_timeout: Seconds that each step of ``kill()`` gives the plugin.
+        start_timeout: Seconds from start to a plugin that answers; 60.
+        kill_timeout: Seconds that each step of ``kill()`` gives the plugin; 2.
         logger: Gets this package's records; its child ``stderr`` gets the plugin's stderr. None
             means ``pyplugin.host``, and ``pyplugin.host.plugin.<name>`` for the plugin's stderr.
         stderr_logger: Gets the plugin's stderr instead.
         env: Environment variables to add.
         cwd: Working directory of the plugin; None means the host's.
         skip_host_env: Do not hand on the host's own environment.
-        min_port: Lowest TCP port the plugin may listen on, where it uses TCP.
-        max_port: Highest TCP port the plugin may listen on.
+        min_port: Lowest TCP port the plugin may listen on, where it uses TCP; 10000.
+        max_port: Highest TCP port the plugin may listen on; 25000.
         grpc_options: A ``grpclib.config.Configuration``: its windows and keepalive, where they are
             not grpclib's defaults, are those of this host's connections, the broker's too.
             With a keepalive a plugin that hangs is found out, and its calls end; a Go plugin hangs
@@ -108,8 +108,8 @@ class ClientConfig:
             A list is for code written for the pure-Python port, which ignored it.
         stderr: Gets a copy of the plugin's stderr as it comes, at any level, a CR before a line end
             dropped. Its ``write`` runs in the event loop.
-        plugin_log_buffer_size: Longest log line that is parsed, in bytes, its line end included; at
-            least 16. Longer ones come in pieces.
+        plugin_log_buffer_size: Longest log line that is parsed, in bytes, its line end included:
+            65536, at least 16. Longer ones come in pieces.
         log_level: The least level of hclog that is handed on: ``trace``, ``debug``, ``info``,
             ``warn``, ``error`` or ``off``. None is what the logger is enabled for, at any time; for
             ``log_sink`` and ``log_forward`` it is what ``stderr_logger`` is enabled for where that

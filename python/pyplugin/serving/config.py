@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ServeTestConfig:
     """Serves a plugin inside a test's own process (go-plugin's ``ServeTestConfig``).
 
-    The magic cookie is not checked, no handshake is written, signals are left alone. ::
+    The magic cookie is not checked, no handshake is written, signals are left alone.
 
         test = ServeTestConfig()
         serving = asyncio.create_task(serve_async(ServeConfig(..., test=test)))
