@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.fixtures import PLUGIN, is_alive
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytest_plugins = "pytester"
 
@@ -167,24 +162,3 @@ def test_it_loads_nothing_until_it_is_used(pytester: pytest.Pytester) -> None:
     )
     others = [f"-pno:{name}" for name in ("asyncio", "anyio", "timeout", "hypothesispytest")]
     pytester.runpytest_subprocess(*others, timeout=50).assert_outcomes(passed=1)
-
-
-def blocks(path: Path) -> dict[str, str]:
-    """The files that a text of Markdown shows, by the names in their first lines."""
-    found = re.findall(r"^```\w+\n# (\S+\.\w+)\n(.*?)^```$", path.read_text(), re.M | re.S)
-    return dict(found)
-
-
-def test_the_tests_of_the_documentation_pass(pytester: pytest.Pytester) -> None:
-    files = blocks(ROOT / "docs" / "testing.md")
-    assert [*files] == [
-        "pyproject.toml",
-        *(f"test_{name}.py" for name in ("pair", "ways", "process", "leaks", "with_unittest")),
-    ]
-    files |= {name: blocks(ROOT / "README.md")[name] for name in ("greeter.py", "plugin.py")}
-    for name in ("greeter_pb2.py", "greeter_grpc.py"):
-        files[name] = (ROOT / "examples" / "greeter" / name).read_text()
-    for name, text in files.items():
-        (pytester.path / name).write_text(text)
-    result = pytester.runpytest_subprocess("-W", "error", timeout=50)
-    result.assert_outcomes(passed=1 + 4 + 3 + 1 + 1)

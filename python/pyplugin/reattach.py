@@ -53,6 +53,8 @@ class ReattachConfig:
         test: The plugin runs under a test; ``kill()`` leaves its process alone.
         process_start: When the process started, in a unit of the system's: a process that has its
             id later is not taken for it. None where that is not known.
+        reattach_func: Gives what runs the plugin where no process of this system does, in a
+            container for example; the client ends it by that, and not by ``pid``.
     """
 
     pid: int
