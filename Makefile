@@ -99,7 +99,7 @@ docs: $(VENV)/.built-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.built-docs: pyproject.toml | $(VENV)/.built
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
 
 # An editable install: Python sources are used in place, the extension is built into the package.

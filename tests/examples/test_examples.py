@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -213,3 +214,23 @@ def test_the_readmes_forwarder_writes_the_plugins_log(readme: Path) -> None:
         "who": "ada",
         "plugin": "plugin.py",
     }
+
+
+def test_the_readmes_commands(readme: Path) -> None:
+    text = (EXAMPLES.parent / "README.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("pyplugin ")]
+    assert len(lines) == 2
+    outputs = []
+    for line in lines:
+        words = [{"python": sys.executable}.get(word, word) for word in shlex.split(line)[1:]]
+        result = subprocess.run(
+            [sys.executable, "-m", "pyplugin", *words],
+            cwd=readme,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert result.returncode == 0, result.stderr
+        outputs.append(result.stdout)
+    assert "Greeter" in outputs[0]
+    assert json.loads(outputs[1]) == {"message": "hello, ada!"}
