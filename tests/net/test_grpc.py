@@ -20,7 +20,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import RequestReceived
+from h2.events import RequestReceived, SettingsAcknowledged
 from hyperframe.frame import GoAwayFrame, PingFrame
 
 from pyplugin import mtls
@@ -280,6 +280,13 @@ class Peer:
                     return event.stream_id
             self.send()
 
+    async def until_settings_count(self) -> None:
+        """Reads until the client has taken in new settings."""
+        while True:
+            for event in self.h2.receive_data(await self.reader.read(65536)):
+                if isinstance(event, SettingsAcknowledged) and event.changed_settings:
+                    return
+
     def answer(self, stream_id: int, value: bytes, status: str = "0") -> None:
         message = kv_pb2.GetResponse(value=value).SerializeToString()
         self.h2.send_headers(
@@ -418,10 +425,7 @@ async def test_a_call_that_waits_for_a_stream_hears_of_the_loss() -> None:
         await peer.request()
         peer.h2.update_settings({3: 1})
         peer.send()
-        while channel.live is None or (
-            channel.live.connection._connection.remote_settings.max_concurrent_streams != 1
-        ):
-            await asyncio.sleep(0)
+        await peer.until_settings_count()
         second = asyncio.ensure_future(get(channel, "k"))
         await asyncio.sleep(0)
         peer.writer.transport.abort()

@@ -31,16 +31,14 @@ import grpclib.server
 from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated
-from h2.exceptions import H2Error, ProtocolError, StreamClosedError
-from h2.settings import SettingCodes, Settings
-from hpack import Encoder
+from h2.exceptions import H2Error, StreamClosedError
 
 from .._compat import timeout
+from .._rust import Http2Event
 from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
 from ..errors import BrokerError, MuxError
+from .http2 import new_connection
 from .threads import in_thread, is_blocking
 from .transport import Address
 
@@ -50,10 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 
     from grpclib.utils import Wrapper
-    from h2.config import H2Configuration
-    from h2.events import Event, StreamReset
-    from hyperframe.frame import Frame, GoAwayFrame
 
+    from .._rust import Http2Connection
     from .mux import MuxStream
     from .tasks import TaskScope
     from .tls import TLSTransport
@@ -65,9 +61,6 @@ if TYPE_CHECKING:
 
 _STREAM_WINDOW_BYTES = 4 * 2**20
 _CONNECTION_WINDOW_BYTES = 2**31 - 1
-_MAX_CONCURRENT_STREAMS = 2**31 - 1
-# Large enough for any status message a Go peer sends; h2's own limit is 64 KiB.
-_MAX_HEADER_LIST_BYTES = 2**20
 # Longest status message sent: a header, which peers bound.
 _MAX_STATUS_MESSAGE_CHARACTERS = 4096
 # How long a closing connection may take to flush and to end TLS, in seconds.
@@ -81,6 +74,7 @@ _CONFIGURATION = Configuration(
     ssl_target_name_override=TLS_SERVER_NAME,
 )
 
+_ERROR_CODES = frozenset(ErrorCodes)
 # gRPC over HTTP/2, "Errors": what the code of a RST_STREAM means for the call
 _STATUS_OF_RESET = {
     ErrorCodes.REFUSED_STREAM: Status.UNAVAILABLE,
@@ -98,7 +92,37 @@ class _StreamReset(GRPCError, StreamTerminatedError):
 CALL_ERRORS = (GRPCError, StreamTerminatedError, H2Error)
 
 
-class _ClientStream(grpclib.protocol.Stream):
+class _Stream(grpclib.protocol.Stream):
+    """A stream that hands on a message as a whole, and not frame by frame."""
+
+    id: int
+    connection: _Connection
+    _h2_connection: Http2Connection
+
+    async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
+        await self.connection.write_ready.wait()
+        self._h2_connection.send_headers(self.id, headers, end_stream)
+        self.connection.flush()
+
+    async def send_data(self, data: bytes, end_stream: bool = False) -> None:
+        start = 0
+        while True:
+            await self.connection.write_ready.wait()
+            sent = self._h2_connection.send_data(self.id, data, end_stream, start=start)
+            self.connection.flush()
+            start += sent
+            if start == len(data):
+                return
+            if not sent:
+                self.window_updated.clear()
+                await self.window_updated.wait()
+
+    @property
+    def closable(self) -> bool:
+        return not self._transport.is_closing() and self._h2_connection.is_open(self.id)
+
+
+class _ClientStream(_Stream):
     """A call's stream that a peer may end, with an answer, before everything was sent."""
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
@@ -125,44 +149,6 @@ class _ClientStream(grpclib.protocol.Stream):
             raise _StreamReset(Status.UNAVAILABLE, f"the stream has ended: {error}") from error
 
 
-_quiet_kinds: dict[type[Frame], type[Frame]] = {}
-
-
-def _quiet(kind: type[Frame]) -> type[Frame]:
-    if kind not in _quiet_kinds:
-        _quiet_kinds[kind] = type(kind.__name__, (kind,), {"__repr__": lambda _: kind.__name__})
-    return _quiet_kinds[kind]
-
-
-class _Encoder(Encoder):
-    """hpack without Huffman coding: in Python that takes a time quadratic in a text's length."""
-
-    def encode(self, headers: Any, huffman: bool = False) -> bytes:
-        return super().encode(headers, huffman)
-
-
-class _H2Connection(H2Connection):
-    """h2 without its reading of GOAWAY, which ends every stream and loses what came beside it.
-
-    Nor does it make a text of each frame, its bytes in hexadecimal, for a log that drops it.
-    """
-
-    def __init__(self, config: H2Configuration) -> None:
-        super().__init__(config)
-        receivers = self._frame_dispatch_table
-        receivers.update({_quiet(kind): receive for kind, receive in receivers.items()})
-
-    def _receive_frame(self, frame: Frame) -> list[Event]:
-        frame.__class__ = _quiet(frame.__class__)
-        return super()._receive_frame(frame)
-
-    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
-        event = ConnectionTerminated()
-        event.error_code = frame.error_code
-        event.last_stream_id = frame.last_stream_id
-        return [], [event]
-
-
 class _Connection(grpclib.protocol.Connection):
     """A connection that may still be used, to no effect, after it was closed.
 
@@ -182,7 +168,7 @@ class _Connection(grpclib.protocol.Connection):
         if self.closed:
             raise GRPCError(Status.UNAVAILABLE, "the connection was lost at once")
         if wrapper is None:
-            return super().create_stream(stream_id=stream_id)
+            return _Stream(self, self._connection, self._transport, stream_id=stream_id)
         stream = _ClientStream(self, self._connection, self._transport, wrapper=wrapper)
         self.waiting.add(stream)
         return stream
@@ -192,7 +178,8 @@ class _Connection(grpclib.protocol.Connection):
             super().ack(stream_id, size)
 
     def flush(self) -> None:
-        if not self.closed:
+        # What waits for a peer that reads nothing is in one place, which has bounds.
+        if not self.closed and self.write_ready.is_set():
             super().flush()
 
     def close(self) -> None:
@@ -203,13 +190,42 @@ class _Connection(grpclib.protocol.Connection):
 class _EventsProcessor(grpclib.protocol.EventsProcessor):
     connection: _Connection
 
-    def process(self, event: Any) -> None:
-        # RFC 9113 §5.5: unknown frames are ignored. After close() there are no processors left.
-        with contextlib.suppress(NotImplementedError):
-            super().process(event)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.processors: dict[Any, Any] = {
+            Http2Event.REQUEST: self.process_request_received,
+            Http2Event.RESPONSE: self.process_response_received,
+            Http2Event.DATA: self.process_data_received,
+            Http2Event.TRAILERS: self.process_trailers_received,
+            Http2Event.ENDED: self.process_stream_ended,
+            Http2Event.RESET: self.process_stream_reset,
+            Http2Event.WRITABLE: self.process_window_updated,
+            Http2Event.SETTINGS: self.process_remote_settings_changed,
+            Http2Event.PONG: self.process_ping_ack_received,
+            Http2Event.GO_AWAY: self.process_connection_terminated,
+            Http2Event.FAILED: self.process_failure,
+        }
 
-    def process_connection_terminated(self, event: ConnectionTerminated) -> None:
+    def process(self, event: Any) -> None:
+        # After close() there are none left.
+        process = vars(self).get("processors", {}).get(event.kind)
+        if process is not None:
+            process(event)
+
+    def process_remote_settings_changed(self, event: Any) -> None:
+        # More may be sent, and more streams opened, than before.
+        for stream in self.streams.values():
+            stream.window_updated.set()
+        self.connection.stream_close_waiter.set()
+
+    def process_connection_terminated(self, event: Any) -> None:
         """Lets the streams of a peer that goes away come to their ends; it will hang up."""
+
+    def process_failure(self, event: Any) -> None:
+        """Tells a peer what it did wrong, and closes the connection."""
+        self.connection.resume_writing()
+        self.connection.flush()
+        self.close(f"the peer broke the HTTP/2 protocol: {event.reason}")
 
 
 class _ServerEventsProcessor(_EventsProcessor):
@@ -248,7 +264,7 @@ class _ClientEventsProcessor(_EventsProcessor):
         ended = [stream for stream in self.streams.values() if not _succeeded(stream)]
         self.fail([*ended, *self.connection.waiting], reason)
 
-    def process_connection_terminated(self, event: ConnectionTerminated) -> None:
+    def process_connection_terminated(self, event: Any) -> None:
         # The next call connects anew. RFC 9113 §6.8: streams above the last id were not processed.
         self.handler.close()
         self.draining = True
@@ -259,16 +275,17 @@ class _ClientEventsProcessor(_EventsProcessor):
         if not self.streams:
             self.close(reason)
 
-    def process_stream_reset(self, event: StreamReset) -> None:
+    def process_stream_reset(self, event: Any) -> None:
         stream = self.streams.get(event.stream_id)
         if stream is not None and _succeeded(stream):
             # It wants no more of what this side sends; whoever waits to send finds out.
             stream.window_updated.set()
         elif stream is not None:
             code = event.error_code
-            status = _STATUS_OF_RESET.get(cast("ErrorCodes", code), Status.INTERNAL)
-            name = code.name if isinstance(code, ErrorCodes) else code
-            _terminate(stream, _StreamReset(status, f"the peer reset the stream: {name}"))
+            status = _STATUS_OF_RESET.get(code, Status.INTERNAL)
+            name = ErrorCodes(code).name if code in _ERROR_CODES else code
+            verb = "reset the stream" if event.remote_reset else "broke HTTP/2 on the stream"
+            _terminate(stream, _StreamReset(status, f"the peer {verb}: {name}"))
         self.connection.streams_failed += 1
 
 
@@ -294,20 +311,10 @@ class _Protocol(grpclib.protocol.H2Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        connection = _H2Connection(config=self.h2_config)
-        connection.local_settings = Settings(
-            client=bool(self.h2_config.client_side),
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: _MAX_CONCURRENT_STREAMS,
-                SettingCodes.INITIAL_WINDOW_SIZE: self.config.http2_stream_window_size,
-                SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST_BYTES,
-            },
-        )
-        connection.encoder = _Encoder()
-        connection.decoder.max_header_list_size = _MAX_HEADER_LIST_BYTES
-        connection.initiate_connection()
-        connection.increment_flow_control_window(
-            self.config.http2_connection_window_size - connection.inbound_flow_control_window
+        connection: Any = new_connection(
+            bool(self.h2_config.client_side),
+            stream_window=self.config.http2_stream_window_size,
+            connection_window=self.config.http2_connection_window_size,
         )
         self.connection = _Connection(connection, self.transport, config=self.config)
         self.processor = self.processor_class(self.handler, self.connection)
@@ -318,16 +325,12 @@ class _Protocol(grpclib.protocol.H2Protocol):
     def data_received(self, data: bytes) -> None:
         if self.connection.closed:
             return
-        try:
-            events = self.connection.feed(data)
-        except ProtocolError as error:
-            # h2 has its GOAWAY ready, which tells the peer what it did wrong.
-            self.connection.flush()
-            self.processor.close(f"the peer broke the HTTP/2 protocol: {error}")
-            return
-        self.connection.flush()
-        for event in events:
+        for event in self.connection.feed(data):
             self.processor.process(event)
+        self.connection.flush()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
         self.connection.flush()
 
     def connection_lost(self, exc: BaseException | None) -> None:
