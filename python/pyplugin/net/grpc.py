@@ -97,7 +97,7 @@ class _Stream(grpclib.protocol.Stream):
 
     id: int
     connection: _Connection
-    _h2_connection: Http2Connection
+    _h2_connection: Http2Connection  # type: ignore[assignment]  # in the place of h2's
 
     async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
         await self.connection.write_ready.wait()

@@ -1,8 +1,8 @@
 """The HTTP/2 connection under grpclib: that of the Rust core, or h2's in its place.
 
 ``PYPLUGIN_HTTP2=h2`` in the environment chooses h2, which helps to find out whose fault it is that
-something fails. Both have the methods and events of ``Http2Connection``; this is the one module that
-knows private names of h2.
+something fails. Both have the methods and events of ``Http2Connection``; this is the one module
+that knows private names of h2.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class _H2Connection(H2Connection):
         self.initiate_connection()
         self.increment_flow_control_window(connection_window - self.inbound_flow_control_window)
 
-    def receive_data(self, data: bytes) -> list[Any]:
+    def receive_data(self, data: Any) -> list[Any]:
         try:
             events: list[Any] = super().receive_data(data)
         except ProtocolError as error:
@@ -139,12 +139,12 @@ class _H2Connection(H2Connection):
             event.kind = _KINDS.get(event.__class__)
         return events
 
-    def send_headers(
-        self, stream_id: int, headers: Any, end_stream: bool = False, **options: Any
+    def send_headers(  # type: ignore[override]  # Http2Connection's
+        self, stream_id: int, headers: Any, end_stream: bool = False
     ) -> None:
         if stream_id < self.get_next_available_stream_id() and not self.is_open(stream_id):
             raise StreamClosedError(stream_id)
-        super().send_headers(stream_id, headers, end_stream, **options)
+        super().send_headers(stream_id, headers, end_stream)
 
     def send_data(  # type: ignore[override]  # Http2Connection's
         self, stream_id: int, data: bytes, end_stream: bool = False, *, start: int = 0

@@ -192,14 +192,16 @@ impl Connection {
         ))?;
         let is_padded = header.has(PADDED);
         let is_last = header.has(END_STREAM);
-        match self.admit(stream, length) {
-            Ok(true) if is_padded => {}
-            Ok(true) => self.expect(stream, length)?,
-            refused => {
-                self.pass(stream, length);
-                self.intake.body = Some(Body::Skipped(length));
-                return refused.map(drop);
+        let admitted = self.admit(stream, length).and_then(|is_wanted| {
+            if is_wanted && !is_padded {
+                self.expect(stream, length)?;
             }
+            Ok(is_wanted)
+        });
+        if !matches!(admitted, Ok(true)) {
+            self.pass(stream, length);
+            self.intake.body = Some(Body::Skipped(length));
+            return admitted.map(drop);
         }
         let payload = Payload { stream, left: length, is_padded, padding: 0, is_last };
         self.intake.body = Some(Body::Data(payload));
