@@ -282,7 +282,7 @@ class Http2Event:
     ``WRITABLE``   Data can be sent on it, or on the connection (0), again.
     ``SETTINGS``   The peer has new settings, by which more may be possible than was.
     ``PONG``       It answered a ping with ``data``.
-    ``GO_AWAY``    It takes no more streams, for ``error_code``; those up to ``last_stream_id`` stay.
+    ``GO_AWAY``    It takes no streams above ``last_stream_id``, for ``error_code``.
     ``FAILED``     It broke a rule, ``reason`` says which, and the connection is over.
     =============  ==============================================================================
     """

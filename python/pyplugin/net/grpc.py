@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import types
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -32,7 +33,7 @@ from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.errors import ErrorCodes
-from h2.exceptions import H2Error, StreamClosedError
+from h2.exceptions import H2Error, StreamClosedError, TooManyStreamsError
 
 from .._compat import timeout
 from .._rust import Http2Event
@@ -45,7 +46,14 @@ from .transport import Address
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Collection,
+        Coroutine,
+        Generator,
+        Sequence,
+    )
 
     from grpclib.utils import Wrapper
 
@@ -102,28 +110,77 @@ class _Stream(grpclib.protocol.Stream):
     async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
         await self.connection.write_ready.wait()
         self._h2_connection.send_headers(self.id, headers, end_stream)
-        self.connection.flush()
+        self._let_go()
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         start = 0
         while True:
             await self.connection.write_ready.wait()
             sent = self._h2_connection.send_data(self.id, data, end_stream, start=start)
-            self.connection.flush()
             start += sent
             if start == len(data):
+                self._let_go()
                 return
+            self.connection.flush()
             if not sent:
                 self.window_updated.clear()
                 await self.window_updated.wait()
+
+    def _let_go(self) -> None:
+        self.connection.flush()
 
     @property
     def closable(self) -> bool:
         return not self._transport.is_closing() and self._h2_connection.is_open(self.id)
 
 
+class _ServerStream(_Stream):
+    """A stream whose answer leaves at once, where its handler does not wait in between.
+
+    Attributes:
+        task: What handles the call, and calls ``flush`` before it waits for anything.
+        is_unary: Whether the answer is one message, which is of no use without its status.
+    """
+
+    task: asyncio.Task[Any] | None = None
+    is_unary = False
+
+    async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
+        await self.connection.write_ready.wait()
+        self._h2_connection.send_headers(self.id, headers, end_stream)
+        if end_stream or asyncio.current_task() is not self.task:
+            self.connection.flush()
+
+    def _let_go(self) -> None:
+        if not self.is_unary or asyncio.current_task() is not self.task:
+            self.connection.flush()
+
+
 class _ClientStream(_Stream):
     """A call's stream that a peer may end, with an answer, before everything was sent."""
+
+    async def send_request(
+        self,
+        headers: Any,
+        end_stream: bool = False,
+        *,
+        _processor: grpclib.protocol.EventsProcessor,
+    ) -> Callable[[], None]:
+        while True:
+            await self.connection.write_ready.wait()
+            stream_id = self._h2_connection.get_next_available_stream_id()
+            try:
+                self._h2_connection.send_headers(stream_id, headers, end_stream)
+            except TooManyStreamsError:
+                self.connection.stream_close_waiter.clear()
+                await self.connection.stream_close_waiter.wait()
+                continue
+            self.init_stream(stream_id, self.connection)
+            release = _processor.register(self)
+            # A message that follows takes it along.
+            if not hasattr(self.wrapper, "has_message"):
+                self.connection.flush()
+            return release
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         try:
@@ -168,7 +225,7 @@ class _Connection(grpclib.protocol.Connection):
         if self.closed:
             raise GRPCError(Status.UNAVAILABLE, "the connection was lost at once")
         if wrapper is None:
-            return _Stream(self, self._connection, self._transport, stream_id=stream_id)
+            return _ServerStream(self, self._connection, self._transport, stream_id=stream_id)
         stream = _ClientStream(self, self._connection, self._transport, wrapper=wrapper)
         self.waiting.add(stream)
         return stream
@@ -398,6 +455,14 @@ class _ServerHandler(grpclib.server.Handler):
             super().close()
 
 
+class _Call(grpclib.client.Stream[Any, Any]):
+    """A call whose request leaves with its first message."""
+
+    async def send_message(self, message: Any, *, end: bool = False) -> None:
+        vars(self._wrapper)["has_message"] = True
+        await super().send_message(message, end=end)
+
+
 class PluginChannel(grpclib.client.Channel):
     """A grpclib channel with this module's behaviour.
 
@@ -429,6 +494,12 @@ class PluginChannel(grpclib.client.Channel):
         self.live: _ClientProtocol | None = None
         # More than one while calls of an older connection come to their end.
         self._connections: set[_Protocol] = set()
+
+    def request(self, *arguments: Any, **options: Any) -> grpclib.client.Stream[Any, Any]:
+        """Begins a call, as Channel's."""
+        call = super().request(*arguments, **options)
+        call.__class__ = _Call
+        return call
 
     async def connect(self) -> None:
         """Connects, TLS included, unless it is connected.
@@ -668,8 +739,11 @@ class PluginServer(grpclib.server.Server):
         handle = event.method_func
 
         async def handle_and_report(stream: grpclib.server.Stream[Any, Any]) -> None:
+            protocol_stream = cast("_ServerStream", stream._stream)
+            protocol_stream.task = asyncio.current_task()
+            protocol_stream.is_unary = not stream._cardinality.server_streaming
             try:
-                await handle(stream)
+                await _flushing(handle(stream), protocol_stream.connection.flush)
             except GRPCError:
                 raise
             except H2Error as error:
@@ -685,6 +759,26 @@ class PluginServer(grpclib.server.Server):
                 )
 
         event.method_func = handle_and_report
+
+
+@types.coroutine
+def _flushing(
+    work: Coroutine[Any, Any, None], flush: Callable[[], None]
+) -> Generator[Any, Any, None]:
+    """Awaits ``work``, and calls ``flush`` whenever that is about to wait for something."""
+    step: Callable[[Any], Any] = work.send
+    argument: Any = None
+    while True:
+        try:
+            awaited = step(argument)
+        except StopIteration:
+            return
+        flush()
+        try:
+            argument = yield awaited
+            step = work.send
+        except BaseException as error:
+            step, argument = work.throw, error
 
 
 async def read_encoded(stream: grpclib.client.Stream[Any, Any]) -> AsyncIterator[list[bytes]]:
