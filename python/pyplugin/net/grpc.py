@@ -39,6 +39,7 @@ from .._compat import timeout
 from .._rust import Http2Event
 from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
 from ..errors import BrokerError, MuxError
+from .buffer import Buffer
 from .http2 import new_connection
 from .threads import in_thread, is_blocking
 from .transport import Address
@@ -106,6 +107,11 @@ class _Stream(grpclib.protocol.Stream):
     id: int
     connection: _Connection
     _h2_connection: Http2Connection  # type: ignore[assignment]  # in the place of h2's
+    buffer: Buffer  # type: ignore[assignment]  # in the place of grpclib's
+
+    def init_stream(self, stream_id: int, connection: grpclib.protocol.Connection) -> None:
+        self.id = stream_id
+        self.buffer = Buffer(partial(connection.ack, stream_id))
 
     async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
         await self.connection.write_ready.wait()
@@ -265,8 +271,7 @@ class _EventsProcessor(grpclib.protocol.EventsProcessor):
 
     def process(self, event: Any) -> None:
         # After close() there are none left.
-        process = vars(self).get("processors", {}).get(event.kind)
-        if process is not None:
+        if process := self.processors.get(event.kind):
             process(event)
 
     def process_remote_settings_changed(self, event: Any) -> None:
@@ -290,9 +295,9 @@ class _ServerEventsProcessor(_EventsProcessor):
         if cast("_ServerHandler", self.handler).closing:
             # Its calls were cancelled before, and once is enough: they may be cleaning up.
             self.connection.close()
-            vars(self).pop("processors", None)
         else:
             super().close(reason)
+        self.processors = {}
 
 
 class _ClientEventsProcessor(_EventsProcessor):
@@ -317,7 +322,7 @@ class _ClientEventsProcessor(_EventsProcessor):
             return
         self.connection.close()
         self.handler.close()
-        vars(self).pop("processors", None)
+        self.processors = {}
         ended = [stream for stream in self.streams.values() if not _succeeded(stream)]
         self.fail([*ended, *self.connection.waiting], reason)
 
@@ -382,8 +387,9 @@ class _Protocol(grpclib.protocol.H2Protocol):
     def data_received(self, data: bytes) -> None:
         if self.connection.closed:
             return
+        process = self.processor.process
         for event in self.connection.feed(data):
-            self.processor.process(event)
+            process(event)
         self.connection.flush()
 
     def resume_writing(self) -> None:
@@ -788,18 +794,14 @@ async def read_encoded(stream: grpclib.client.Stream[Any, Any]) -> AsyncIterator
         GRPCError: The call ended with a status that is not OK.
     """
     await stream.recv_initial_metadata()
-    buffer = stream._stream.buffer
-    rest, is_over = b"", False
-    while not is_over:
+    buffer = cast("_ClientStream", stream._stream).buffer
+    rest = b""
+    while True:
         with stream._wrapper:
-            chunks = [await buffer._unacked.get()]
-        while not buffer._unacked.empty():
-            chunks.append(buffer._unacked.get_nowait())
-        if size := sum(chunk.ack_size for chunk in chunks):
-            buffer._ack_callback(size)
-        # The end of the stream is a chunk that nobody acknowledges.
-        is_over = not chunks[-1].ack_size
-        data = b"".join([rest, *(chunk.data for chunk in chunks)])
+            data = await buffer.read_some()
+        if not data:
+            break
+        data = rest + data
         messages, start = [], 0
         while (begin := start + 5) <= len(data):
             end = begin + int.from_bytes(data[start + 1 : begin], "big")
