@@ -114,14 +114,14 @@ class _Stream(grpclib.protocol.Stream):
         self.buffer = Buffer(partial(connection.ack, stream_id))
 
     async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
-        await self.connection.write_ready.wait()
+        await self.connection.room()
         self._h2_connection.send_headers(self.id, headers, end_stream)
         self._let_go()
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         start = 0
         while True:
-            await self.connection.write_ready.wait()
+            await self.connection.room()
             sent = self._h2_connection.send_data(self.id, data, end_stream, start=start)
             start += sent
             if start == len(data):
@@ -152,7 +152,7 @@ class _ServerStream(_Stream):
     is_unary = False
 
     async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
-        await self.connection.write_ready.wait()
+        await self.connection.room()
         self._h2_connection.send_headers(self.id, headers, end_stream)
         if end_stream or asyncio.current_task() is not self.task:
             self.connection.flush()
@@ -173,7 +173,7 @@ class _ClientStream(_Stream):
         _processor: grpclib.protocol.EventsProcessor,
     ) -> Callable[[], None]:
         while True:
-            await self.connection.write_ready.wait()
+            await self.connection.room()
             stream_id = self._h2_connection.get_next_available_stream_id()
             try:
                 self._h2_connection.send_headers(stream_id, headers, end_stream)
@@ -235,6 +235,11 @@ class _Connection(grpclib.protocol.Connection):
         stream = _ClientStream(self, self._connection, self._transport, wrapper=wrapper)
         self.waiting.add(stream)
         return stream
+
+    async def room(self) -> None:
+        """Waits until more may be written; others that waited may have written since."""
+        while not self.write_ready.is_set():
+            await self.write_ready.wait()
 
     def ack(self, stream_id: int, size: int) -> None:
         if not self.closed:
