@@ -590,14 +590,19 @@ async def test_a_call_and_its_answer_are_a_write_each() -> None:
 
 
 async def test_a_request_without_a_message_leaves_at_once() -> None:
-    async with hand_driven() as (channel, peer):
-        async with streaming(channel) as stream:
+    class Curious(Servicer):
+        async def Get(self, stream: Any) -> None:
+            self.waiting.release()
+            await super().Get(stream)
+
+    servicer = Curious()
+    async with pair(servicer) as (channel, _):
+        await get(channel, "bytes:1")
+        await servicer.waiting.acquire()
+        async with kv_grpc.KVStub(channel).Get.open() as stream:
             await stream.send_request()
-            stream_id = await peer.request()
-            peer.answer(stream_id, b"early")
-            peer.send()
-            assert (await stream.recv_message()).value == b"early"
-            await stream.end()
+            await servicer.waiting.acquire()
+            await stream.send_message(kv_pb2.GetRequest(key="bytes:1"), end=True)
 
 
 @pytest.mark.parametrize("is_beside", [False, True], ids=["handler", "beside"])
@@ -647,22 +652,17 @@ async def test_more_streams_than_before_are_opened_when_the_peer_allows_them() -
 async def test_a_peer_that_asks_and_does_not_read_is_told_to_calm_down() -> None:
     async with pair(Servicer()) as (channel, server):
         await get(channel, "bytes:1")
-        reader, writer = await asyncio.open_unix_connection(str(channel._path))
-        client = H2Connection(H2Configuration(client_side=True))
-        client.initiate_connection()
-        ping = PingFrame(0, opaque_data=b"12345678").serialize()
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        with contextlib.suppress(ConnectionError):
-            writer.write(client.data_to_send())
-            while len(server._connections) < 2:
-                await asyncio.sleep(0)
-            while len(server._connections) == 2:
-                writer.write(ping * 1000)
-                await writer.drain()
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-        assert await get(channel, "bytes:1") == b"\0"
+        (served,) = server._connections
+        pings = PingFrame(0, opaque_data=b"12345678").serialize() * 500
+        for _ in range(4):
+            served.data_received(pings)
+        assert not served.connection.closed
+        served.pause_writing()
+        for _ in range(3):
+            served.data_received(pings)
+        assert served.connection.closed
+        with pytest.raises(GRPCError, match="error code 11"):
+            await get(channel, "wait")
 
 
 @pytest.mark.parametrize(
