@@ -561,10 +561,17 @@ impl Connection {
             return self.answer(RST_STREAM, 0, id, &code.to_be_bytes());
         }
         let facts = rules::check(&headers, role).map_err(malformed)?;
-        if (role == Role::Trailers || facts.is_informational)
-            && opening.is_last == facts.is_informational
-        {
-            return Err(malformed("headers that end their stream, or do not, where they must"));
+        match role {
+            Role::Trailers if !opening.is_last => {
+                return Err(malformed("trailers that do not end their stream"));
+            }
+            Role::Response if facts.is_informational && opening.is_last => {
+                return Err(malformed("an informational answer that ends its stream"));
+            }
+            Role::Request | Role::Response if opening.is_last && facts.length.unwrap_or(0) > 0 => {
+                return Err(malformed(TOO_LITTLE));
+            }
+            _ => {}
         }
         if facts.is_informational {
             return Ok(());
@@ -578,9 +585,6 @@ impl Connection {
             let stream = self.insert(id);
             stream.receiving = Half::Data;
             stream.missing = facts.length;
-            if opening.is_last && facts.length.unwrap_or(0) > 0 {
-                return Err(malformed("less data than its content-length"));
-            }
         }
         self.events.push_back(event);
         if opening.is_last {
@@ -593,7 +597,7 @@ impl Connection {
     fn end(&mut self, id: StreamId) -> Result<(), Fault> {
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
         if stream.missing.is_some_and(|missing| missing > 0) {
-            return Err(malformed("less data than its content-length"));
+            return Err(malformed(TOO_LITTLE));
         }
         stream.receiving = Half::Ended;
         if stream.sending == Half::Ended {
@@ -604,6 +608,7 @@ impl Connection {
     }
 }
 
+const TOO_LITTLE: &str = "less data than its content-length";
 const WRONG_LENGTH: &str = "a frame of the wrong length";
 const TOO_PADDED: Fault =
     Fault::Connection(ErrorCode::ProtocolError, "padding longer than its frame");
