@@ -296,8 +296,13 @@ impl Connection {
             self.intake.body = (payload.padding > 0).then_some(Body::Skipped(payload.padding));
         }
         let is_open = self.streams.contains_key(&id);
-        if payload.left == 0 && payload.is_last && is_open {
-            self.end(id)?;
+        if payload.left == 0
+            && payload.is_last
+            && is_open
+            && let Err(fault) = self.end(id)
+        {
+            // Behind the data, which is told in any case: other pieces of it were.
+            self.punish(id, fault);
         }
         match piece {
             Some(piece) if is_open => Ok(Step::Data(id, piece)),

@@ -153,6 +153,10 @@ fn as_much_data_as_the_content_length() {
         assert_eq!(server.receive(&request(3)), [Seen::Request(3)]);
     }
     let mut server = End::new(Side::Server);
+    let events = server.receive(&[begin, frame(DATA, END_STREAM, 1, b"1234")].concat());
+    assert_eq!(events, [Seen::Request(1), data("1234"), Seen::Reset(1, PROTOCOL, false)]);
+    server.connection.acknowledge(1, 4).unwrap();
+    let mut server = End::new(Side::Server);
     let fields = [REQUEST, &[("content-length", "5")]].concat();
     let events = server.receive(&headers(END_STREAM, 1, &fields));
     assert_eq!(events, []);
