@@ -60,7 +60,8 @@ bench-mux: $(VENV)/.built
 # no seeds.
 FUZZ_SECONDS ?= 60
 fuzz:
-	for target in handshake hclog_line hclog_chunks yamux_bytes yamux_ops; do \
+	for target in handshake hclog_line hclog_chunks yamux_bytes yamux_ops \
+	    http2_bytes http2_ops; do \
 	  mkdir -p .build/fuzz/$$target && (cd rust && cargo +nightly fuzz run $$target \
 	    $(abspath .build)/fuzz/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -max_len=2200) || exit 1; \

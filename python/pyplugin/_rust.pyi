@@ -3,7 +3,7 @@
 Functions are safe to call from any thread. Lengths are in bytes. Bytes come in as ``bytes`` only;
 ``bytearray`` and ``memoryview`` are a ``TypeError``. Objects are safe to use from any thread; those
 of the log pump belong to one event loop nevertheless, which calls sinks and handlers, and a
-``MuxSession`` does not wait: two calls of it at once are a ``RuntimeError``.
+``MuxSession`` or ``Http2Connection`` does not wait: two calls of it at once are a ``RuntimeError``.
 """
 
 import logging
@@ -14,6 +14,8 @@ from .errors import MuxError
 
 __all__ = [
     "__version__",
+    "Http2Connection",
+    "Http2Event",
     "LogBatch",
     "LogEntry",
     "LogQueue",
@@ -260,6 +262,156 @@ class LogSource:
         """Forgets it, and what waits of it."""
     def tail(self) -> list[bytes]:
         """The last lines that were not empty, oldest first; 40 at most, each cut at 2048 bytes."""
+
+@final
+class Http2Event:
+    """What happened on an HTTP/2 connection; attributes that say nothing of its kind are empty.
+
+    Those of the names that h2 has are what h2's events have, so that handlers of these take it.
+
+    =============  ==============================================================================
+    kind
+    =============  ==============================================================================
+    ``REQUEST``    The peer opened ``stream_id``, with ``headers``.
+    ``RESPONSE``   It answers on it, with ``headers``; informational answers are not told.
+    ``DATA``       ``data``, never empty, of which ``flow_controlled_length`` is to be acknowledged.
+    ``TRAILERS``   ``headers`` behind the data.
+    ``ENDED``      The peer sends no more on it.
+    ``RESET``      It is gone: by the peer if ``remote_reset``, or else since the peer broke a rule
+                   on it; ``error_code`` says why.
+    ``WRITABLE``   Data can be sent on it, or on the connection (0), again.
+    ``SETTINGS``   The peer has new settings, by which more may be possible than was.
+    ``PONG``       It answered a ping with ``data``.
+    ``GO_AWAY``    It takes no streams above ``last_stream_id``, for ``error_code``.
+    ``FAILED``     It broke a rule, ``reason`` says which, and the connection is over.
+    =============  ==============================================================================
+    """
+
+    REQUEST: ClassVar[Literal[0]]
+    RESPONSE: ClassVar[Literal[1]]
+    DATA: ClassVar[Literal[2]]
+    TRAILERS: ClassVar[Literal[3]]
+    ENDED: ClassVar[Literal[4]]
+    RESET: ClassVar[Literal[5]]
+    WRITABLE: ClassVar[Literal[6]]
+    SETTINGS: ClassVar[Literal[7]]
+    PONG: ClassVar[Literal[8]]
+    GO_AWAY: ClassVar[Literal[9]]
+    FAILED: ClassVar[Literal[10]]
+
+    @property
+    def kind(self) -> int:
+        """One of the numbers above."""
+    @property
+    def stream_id(self) -> int:
+        """The stream, 0 for the connection."""
+    @property
+    def last_stream_id(self) -> int:
+        """The last stream that a peer which goes away deals with."""
+    @property
+    def headers(self) -> list[tuple[str, str]] | None:
+        """Names and values; a byte that is not ASCII is the character of its number."""
+    @property
+    def data(self) -> bytes | None:
+        """Data of a stream: frames that came at once and next to each other are one piece of it."""
+    @property
+    def flow_controlled_length(self) -> int:
+        """The length of the data; padding is acknowledged as it comes."""
+    @property
+    def error_code(self) -> int:
+        """A code of RFC 9113 §7, or any other number of 32 bits."""
+    @property
+    def remote_reset(self) -> bool:
+        """Whether it was the peer who reset the stream."""
+    @property
+    def reason(self) -> str | None:
+        """What the peer did wrong."""
+
+@final
+class Http2Connection:
+    """One end of an HTTP/2 connection (RFC 9113): no I/O, and no clock.
+
+    What the connection gives goes into ``receive_data``, and what ``data_to_send`` gives, after any
+    other call, is to be written to it. Methods of the names that h2 has do as h2's, but for
+    ``send_data``. Exceptions are h2's, since grpclib looks for these: ``ProtocolError`` from every
+    call but ``data_to_send`` and ``is_open`` when the connection is over, ``StreamClosedError`` for
+    a stream that is gone.
+
+    Args:
+        is_client: Whether this end opens the streams.
+        stream_window: Bytes that the peer may send on a stream ahead of its reader; 65535 at least.
+        connection_window: Bytes that it may send on all of them; 65535 to 2147483647.
+        max_streams: Streams of the peer beyond which more are refused; it is told, unless that is
+            the largest number, 2**32 - 1.
+        max_header_list: How long a header list may be, each field counted with 32 bytes more than
+            its text.
+
+    Raises:
+        OverflowError: A number is negative, or has more than 32 bits.
+    """
+
+    def __new__(
+        cls,
+        is_client: bool,
+        /,
+        *,
+        stream_window: int = 65535,
+        connection_window: int = 65535,
+        max_streams: int = 100,
+        max_header_list: int = 65536,
+    ) -> Http2Connection: ...
+    def receive_data(self, data: bytes, /) -> list[Http2Event]:
+        """Takes what the connection gave, in whatever chunks; returns what happened, in order.
+
+        Raises:
+            ProtocolError: The connection was over before. When it is from now on, the last event
+                is ``FAILED``, and ``data_to_send`` gives what tells the peer.
+        """
+    def data_to_send(self) -> bytes:
+        """What is to be written to the connection, empty when there is nothing."""
+    def get_next_available_stream_id(self) -> int:
+        """The id that ``send_headers`` opens a stream with.
+
+        Raises:
+            NoAvailableStreamIDError: Every id was used, or this is the server.
+        """
+    def send_headers(
+        self, stream_id: int, headers: list[tuple[str, str]], /, end_stream: bool = False
+    ) -> None:
+        """Sends headers: of a request or of an answer, or trailers, which must end the stream.
+
+        Raises:
+            TooManyStreamsError: The peer takes no more streams until others end.
+            ProtocolError: It takes no more at all, or trailers do not end the stream.
+        """
+    def send_data(
+        self, stream_id: int, data: bytes, /, end_stream: bool = False, *, start: int = 0
+    ) -> int:
+        """Sends of data what the windows allow from ``start`` on, and 256 KiB at most.
+
+        Returns:
+            How many bytes that was. With 0 of more there will be a ``WRITABLE`` or ``SETTINGS``
+            event before there can be any. ``end_stream`` counts for the end of the data.
+        """
+    def end_stream(self, stream_id: int, /) -> None:
+        """Ends our half of a stream."""
+    def reset_stream(self, stream_id: int, /, error_code: int = 0) -> None:
+        """Drops a stream."""
+    def acknowledge_received_data(self, size: int, stream_id: int, /) -> None:
+        """Lets the peer send as much more, told to it at half the window; the stream may be gone.
+
+        Raises:
+            ValueError: Less has come.
+        """
+    def local_flow_control_window(self, stream_id: int, /) -> int:
+        """How much data can be sent on a stream now."""
+    def ping(self, data: bytes, /) -> None:
+        """Asks the peer for a ``PONG`` with the same eight bytes."""
+    def is_open(self, stream_id: int, /) -> bool:
+        """Whether something can still come or go on a stream."""
+    @property
+    def stream_count(self) -> int:
+        """How many streams there are."""
 
 @final
 class MuxSession:

@@ -27,6 +27,8 @@ ENV_UNIX_SOCKET_GROUP: Final = "PLUGIN_UNIX_SOCKET_GROUP"
 ENV_MULTIPLEX_GRPC: Final = "PLUGIN_MULTIPLEX_GRPC"
 # Ours: "0" says that the plugin is to outlive its host.
 ENV_ORPHAN_GUARD: Final = "PYPLUGIN_ORPHAN_GUARD"
+# "h2" puts the h2 package in the place of the HTTP/2 connection of the Rust core.
+ENV_HTTP2: Final = "PYPLUGIN_HTTP2"
 
 # client.go NewClient
 DEFAULT_START_TIMEOUT: Final = 60.0

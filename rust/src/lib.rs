@@ -8,6 +8,7 @@
 pub mod forward;
 pub mod handshake;
 pub mod hclog;
+pub mod http2;
 pub mod lines;
 pub mod pump;
 #[cfg(feature = "python")]

@@ -7,6 +7,7 @@ What differs from stock grpclib, in channels and servers made here only:
 * A lost connection ends calls with a ``GRPCError`` of status ``UNAVAILABLE``, never with a bare
   ``StreamTerminatedError``, ``ConnectionRefusedError`` or a hang; calls whose answer is complete
   succeed. A stream that the peer reset ends with the status that gRPC assigns to its error code.
+* A stream that ends without trailers, and an answer that cannot be read, are ``INTERNAL`` errors.
 * An answer that comes before everything was sent stands, as does one beside a GOAWAY.
 * A peer that says GOAWAY still answers the calls it has taken; the next call connects anew.
 * Frames of unknown kinds do no harm, and an answer that is none ends its call with ``INTERNAL``.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import types
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -33,29 +35,34 @@ from google.protobuf.message import DecodeError
 from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated
-from h2.exceptions import H2Error, ProtocolError, StreamClosedError
-from h2.settings import SettingCodes, Settings
-from hpack import Encoder
+from h2.exceptions import H2Error, StreamClosedError, TooManyStreamsError
 
 from .._compat import timeout
+from .._rust import Http2Event
 from ..constants import NETWORK_UNIX, TLS_SERVER_NAME
 from ..errors import BrokerError, MuxError
+from .buffer import Buffer
+from .http2 import new_connection
 from .threads import in_thread, is_blocking
 from .transport import Address
 
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Collection,
+        Coroutine,
+        Generator,
+        Iterator,
+        Sequence,
+    )
 
     from grpclib.utils import Wrapper
-    from h2.config import H2Configuration
-    from h2.events import Event, StreamReset
-    from hyperframe.frame import Frame, GoAwayFrame
 
+    from .._rust import Http2Connection
     from .mux import MuxStream
     from .tasks import TaskScope
     from .tls import TLSTransport
@@ -67,13 +74,8 @@ if TYPE_CHECKING:
 
 _STREAM_WINDOW_BYTES = 4 * 2**20
 _CONNECTION_WINDOW_BYTES = 2**31 - 1
-_MAX_CONCURRENT_STREAMS = 2**31 - 1
-# Large enough for any status message a Go peer sends; h2's own limit is 64 KiB.
-_MAX_HEADER_LIST_BYTES = 2**20
 # Longest status message sent: a header, which peers bound.
 _MAX_STATUS_MESSAGE_CHARACTERS = 4096
-# How much may wait for a peer that has this side answer (pings, for one) and reads no answers.
-_MOST_UNSENT_BYTES = 256 * 2**20
 # Longest message that is taken apart of a stream whose messages are short.
 _MAX_ENCODED_BYTES = 16 * 2**20
 # How long a closing connection may take to flush and to end TLS, in seconds.
@@ -103,6 +105,7 @@ def configured(options: object) -> Configuration:
     return dataclasses.replace(_CONFIGURATION, **changed)
 
 
+_ERROR_CODES = frozenset(ErrorCodes)
 # gRPC over HTTP/2, "Errors": what the code of a RST_STREAM means for the call
 _STATUS_OF_RESET = {
     ErrorCodes.REFUSED_STREAM: Status.UNAVAILABLE,
@@ -120,8 +123,95 @@ class _StreamReset(GRPCError, StreamTerminatedError):
 CALL_ERRORS = (GRPCError, StreamTerminatedError, H2Error)
 
 
-class _ClientStream(grpclib.protocol.Stream):
+class _Stream(grpclib.protocol.Stream):
+    """A stream that hands on a message as a whole, and not frame by frame."""
+
+    id: int
+    connection: _Connection
+    _h2_connection: Http2Connection  # type: ignore[assignment]  # in the place of h2's
+    buffer: Buffer  # type: ignore[assignment]  # in the place of grpclib's
+
+    def init_stream(self, stream_id: int, connection: grpclib.protocol.Connection) -> None:
+        self.id = stream_id
+        self.buffer = Buffer(partial(connection.ack, stream_id))
+
+    async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
+        await self.connection.room()
+        self._h2_connection.send_headers(self.id, headers, end_stream)
+        self._let_go()
+
+    async def send_data(self, data: bytes, end_stream: bool = False) -> None:
+        start = 0
+        while True:
+            await self.connection.room()
+            sent = self._h2_connection.send_data(self.id, data, end_stream, start=start)
+            start += sent
+            if start == len(data):
+                self._let_go()
+                return
+            self.connection.flush()
+            if not sent:
+                self.window_updated.clear()
+                await self.window_updated.wait()
+
+    def _let_go(self) -> None:
+        self.connection.flush()
+
+    @property
+    def closable(self) -> bool:
+        return not self._transport.is_closing() and self._h2_connection.is_open(self.id)
+
+
+class _ServerStream(_Stream):
+    """A stream whose answer leaves at once, where its handler does not wait in between.
+
+    Attributes:
+        task: What handles the call, and calls ``flush`` before it waits for anything.
+        is_unary: Whether the answer is one message, which is of no use without its status.
+        is_answered: Whether the answer is complete.
+    """
+
+    task: asyncio.Task[Any] | None = None
+    is_unary = False
+    is_answered = False
+
+    async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
+        await self.connection.room()
+        self._h2_connection.send_headers(self.id, headers, end_stream)
+        self.is_answered = end_stream
+        if end_stream or asyncio.current_task() is not self.task:
+            self.connection.flush()
+
+    def _let_go(self) -> None:
+        if not self.is_unary or asyncio.current_task() is not self.task:
+            self.connection.flush()
+
+
+class _ClientStream(_Stream):
     """A call's stream that a peer may end, with an answer, before everything was sent."""
+
+    async def send_request(
+        self,
+        headers: Any,
+        end_stream: bool = False,
+        *,
+        _processor: grpclib.protocol.EventsProcessor,
+    ) -> Callable[[], None]:
+        while True:
+            await self.connection.room()
+            stream_id = self._h2_connection.get_next_available_stream_id()
+            try:
+                self._h2_connection.send_headers(stream_id, headers, end_stream)
+            except TooManyStreamsError:
+                self.connection.stream_close_waiter.clear()
+                await self.connection.stream_close_waiter.wait()
+                continue
+            self.init_stream(stream_id, self.connection)
+            release = _processor.register(self)
+            # A message that follows takes it along.
+            if not hasattr(self.wrapper, "has_message"):
+                self.connection.flush()
+            return release
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         try:
@@ -147,77 +237,6 @@ class _ClientStream(grpclib.protocol.Stream):
             raise _StreamReset(Status.UNAVAILABLE, f"the stream has ended: {error}") from error
 
 
-# What grpclib raises for an answer that lacks its status, is cut, compressed or of another type.
-_UNREADABLE = (AssertionError, DecodeError, KeyError, NotImplementedError, ValueError)
-
-
-class _Call(grpclib.client.Stream[Any, Any]):
-    """A call whose answer may be anything at all."""
-
-    async def recv_initial_metadata(self) -> None:
-        with _readable():
-            await super().recv_initial_metadata()
-
-    async def recv_message(self) -> Any:
-        with _readable():
-            message = await super().recv_message()
-        if message is None and not self._cardinality.server_streaming:
-            await self._maybe_finish()
-            raise GRPCError(Status.INTERNAL, "the peer's answer has no message")
-        return message
-
-    async def recv_trailing_metadata(self) -> None:
-        with _readable():
-            await super().recv_trailing_metadata()
-
-
-@contextlib.contextmanager
-def _readable() -> Iterator[None]:
-    try:
-        yield
-    except _UNREADABLE as error:
-        reason = f"the peer's answer cannot be read: {error!r}"
-        raise GRPCError(Status.INTERNAL, reason) from error
-
-
-_quiet_kinds: dict[type[Frame], type[Frame]] = {}
-
-
-def _quiet(kind: type[Frame]) -> type[Frame]:
-    if kind not in _quiet_kinds:
-        _quiet_kinds[kind] = type(kind.__name__, (kind,), {"__repr__": lambda _: kind.__name__})
-    return _quiet_kinds[kind]
-
-
-class _Encoder(Encoder):
-    """hpack without Huffman coding: in Python that takes a time quadratic in a text's length."""
-
-    def encode(self, headers: Any, huffman: bool = False) -> bytes:
-        return super().encode(headers, huffman)
-
-
-class _H2Connection(H2Connection):
-    """h2 without its reading of GOAWAY, which ends every stream and loses what came beside it.
-
-    Nor does it make a text of each frame, its bytes in hexadecimal, for a log that drops it.
-    """
-
-    def __init__(self, config: H2Configuration) -> None:
-        super().__init__(config)
-        receivers = self._frame_dispatch_table
-        receivers.update({_quiet(kind): receive for kind, receive in receivers.items()})
-
-    def _receive_frame(self, frame: Frame) -> list[Event]:
-        frame.__class__ = _quiet(frame.__class__)
-        return super()._receive_frame(frame)
-
-    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
-        event = ConnectionTerminated()
-        event.error_code = frame.error_code
-        event.last_stream_id = frame.last_stream_id
-        return [], [event]
-
-
 class _Connection(grpclib.protocol.Connection):
     """A connection that may still be used, to no effect, after it was closed.
 
@@ -239,17 +258,23 @@ class _Connection(grpclib.protocol.Connection):
         if self.closed:
             raise GRPCError(Status.UNAVAILABLE, "the connection was lost at once")
         if wrapper is None:
-            return super().create_stream(stream_id=stream_id)
+            return _ServerStream(self, self._connection, self._transport, stream_id=stream_id)
         stream = _ClientStream(self, self._connection, self._transport, wrapper=wrapper)
         self.waiting.add(stream)
         return stream
+
+    async def room(self) -> None:
+        """Waits until more may be written; others that waited may have written since."""
+        while not self.write_ready.is_set():
+            await self.write_ready.wait()
 
     def ack(self, stream_id: int, size: int) -> None:
         if not self.closed:
             super().ack(stream_id, size)
 
     def flush(self) -> None:
-        if not self.closed:
+        # What waits for a peer that reads nothing is in one place, which has bounds.
+        if not self.closed and self.write_ready.is_set():
             super().flush()
 
     def close(self) -> None:
@@ -264,13 +289,41 @@ class _Connection(grpclib.protocol.Connection):
 class _EventsProcessor(grpclib.protocol.EventsProcessor):
     connection: _Connection
 
-    def process(self, event: Any) -> None:
-        # RFC 9113 §5.5: unknown frames are ignored. After close() there are no processors left.
-        with contextlib.suppress(NotImplementedError):
-            super().process(event)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.processors: dict[Any, Any] = {
+            Http2Event.REQUEST: self.process_request_received,
+            Http2Event.RESPONSE: self.process_response_received,
+            Http2Event.DATA: self.process_data_received,
+            Http2Event.TRAILERS: self.process_trailers_received,
+            Http2Event.ENDED: self.process_stream_ended,
+            Http2Event.RESET: self.process_stream_reset,
+            Http2Event.WRITABLE: self.process_window_updated,
+            Http2Event.SETTINGS: self.process_remote_settings_changed,
+            Http2Event.PONG: self.process_ping_ack_received,
+            Http2Event.GO_AWAY: self.process_connection_terminated,
+            Http2Event.FAILED: self.process_failure,
+        }
 
-    def process_connection_terminated(self, event: ConnectionTerminated) -> None:
+    def process(self, event: Any) -> None:
+        # After close() there are none left.
+        if process := self.processors.get(event.kind):
+            process(event)
+
+    def process_remote_settings_changed(self, event: Any) -> None:
+        # More may be sent, and more streams opened, than before.
+        for stream in self.streams.values():
+            stream.window_updated.set()
+        self.connection.stream_close_waiter.set()
+
+    def process_connection_terminated(self, event: Any) -> None:
         """Lets the streams of a peer that goes away come to their ends; it will hang up."""
+
+    def process_failure(self, event: Any) -> None:
+        """Tells a peer what it did wrong, and closes the connection."""
+        self.connection.resume_writing()
+        self.connection.flush()
+        self.close(f"the peer broke the HTTP/2 protocol: {event.reason}")
 
 
 class _ServerEventsProcessor(_EventsProcessor):
@@ -278,9 +331,9 @@ class _ServerEventsProcessor(_EventsProcessor):
         if cast("_ServerHandler", self.handler).closing:
             # Its calls were cancelled before, and once is enough: they may be cleaning up.
             self.connection.close()
-            vars(self).pop("processors", None)
         else:
             super().close(reason)
+        self.processors = {}
 
 
 class _ClientEventsProcessor(_EventsProcessor):
@@ -307,11 +360,21 @@ class _ClientEventsProcessor(_EventsProcessor):
         self.is_closed = True
         self.connection.close()
         self.handler.close()
-        vars(self).pop("processors", None)
+        self.processors = {}
         ended = [stream for stream in self.streams.values() if not _succeeded(stream)]
         self.fail([*ended, *self.connection.waiting], reason)
 
-    def process_connection_terminated(self, event: ConnectionTerminated) -> None:
+    def process_stream_ended(self, event: Any) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is not None and stream.trailers is None and _final_status(stream) is None:
+            # grpclib would wait for them for ever.
+            status = str(Status.INTERNAL.value)
+            text = "the peer ended the stream without trailers"
+            stream.trailers = [("grpc-status", status), ("grpc-message", text)]
+            stream.trailers_received.set()
+        super().process_stream_ended(event)
+
+    def process_connection_terminated(self, event: Any) -> None:
         # The next call connects anew. RFC 9113 §6.8: streams above the last id were not processed.
         self.handler.close()
         self.draining = True
@@ -322,16 +385,17 @@ class _ClientEventsProcessor(_EventsProcessor):
         if not self.streams:
             self.close(reason)
 
-    def process_stream_reset(self, event: StreamReset) -> None:
+    def process_stream_reset(self, event: Any) -> None:
         stream = self.streams.get(event.stream_id)
         if stream is not None and _succeeded(stream):
             # It wants no more of what this side sends; whoever waits to send finds out.
             stream.window_updated.set()
         elif stream is not None:
             code = event.error_code
-            status = _STATUS_OF_RESET.get(cast("ErrorCodes", code), Status.INTERNAL)
-            name = code.name if isinstance(code, ErrorCodes) else code
-            _terminate(stream, _StreamReset(status, f"the peer reset the stream: {name}"))
+            status = _STATUS_OF_RESET.get(code, Status.INTERNAL)
+            name = ErrorCodes(code).name if code in _ERROR_CODES else code
+            verb = "reset the stream" if event.remote_reset else "broke HTTP/2 on the stream"
+            _terminate(stream, _StreamReset(status, f"the peer {verb}: {name}"))
         self.connection.streams_failed += 1
 
 
@@ -357,22 +421,10 @@ class _Protocol(grpclib.protocol.H2Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        connection = _H2Connection(config=self.h2_config)
-        connection.local_settings = Settings(
-            client=bool(self.h2_config.client_side),
-            initial_values={
-                # gRPC knows no pushes; h2 would keep each of a peer's.
-                SettingCodes.ENABLE_PUSH: 0,
-                SettingCodes.MAX_CONCURRENT_STREAMS: _MAX_CONCURRENT_STREAMS,
-                SettingCodes.INITIAL_WINDOW_SIZE: self.config.http2_stream_window_size,
-                SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST_BYTES,
-            },
-        )
-        connection.encoder = _Encoder()
-        connection.decoder.max_header_list_size = _MAX_HEADER_LIST_BYTES
-        connection.initiate_connection()
-        connection.increment_flow_control_window(
-            self.config.http2_connection_window_size - connection.inbound_flow_control_window
+        connection: Any = new_connection(
+            bool(self.h2_config.client_side),
+            stream_window=self.config.http2_stream_window_size,
+            connection_window=self.config.http2_connection_window_size,
         )
         self.connection = _Connection(connection, self.transport, config=self.config)
         self.processor: _EventsProcessor = self.processor_class(self.handler, self.connection)
@@ -383,22 +435,14 @@ class _Protocol(grpclib.protocol.H2Protocol):
     def data_received(self, data: bytes) -> None:
         if self.connection.closed:
             return
-        try:
-            events = self.connection.feed(data)
-        except (ProtocolError, UnicodeError) as error:
-            # Headers are ASCII. h2 has its GOAWAY ready, which tells the peer what it did wrong.
-            self.connection.flush()
-            self.processor.close(f"the peer broke the HTTP/2 protocol: {error}")
-            return
+        process = self.processor.process
+        for event in self.connection.feed(data):
+            process(event)
         self.connection.flush()
-        for event in events:
-            self.processor.process(event)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
         self.connection.flush()
-        if self.connection.closed:
-            return
-        if self.transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
-            self.processor.close("the peer reads no answers")
-            self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.discard(self)
@@ -457,8 +501,15 @@ class _ServerHandler(grpclib.server.Handler):
                 release_stream()
 
         super().accept(stream, headers, release)
-        # A task that is cancelled before it began never comes to its own release.
-        self._tasks[stream].add_done_callback(lambda _: release())
+
+        def end(_: asyncio.Task[None]) -> None:
+            # A task that is cancelled before it began never comes to its own release.
+            release()
+            # grpclib leaves a request with metadata that is none without an answer.
+            if not (self.closing or cast("_ServerStream", stream).is_answered) and stream.closable:
+                stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
+
+        self._tasks[stream].add_done_callback(end)
         if self.closing:
             # It came on a connection that is about to be closed, and nobody would cancel it later.
             self._tasks[stream].cancel()
@@ -467,6 +518,43 @@ class _ServerHandler(grpclib.server.Handler):
     def close(self) -> None:
         if not self.closing:
             super().close()
+
+
+# What grpclib raises for an answer that lacks its status, is cut, compressed or of another type.
+_UNREADABLE = (AssertionError, DecodeError, KeyError, NotImplementedError, ValueError)
+
+
+class _Call(grpclib.client.Stream[Any, Any]):
+    """A call whose request leaves with its first message, and whose answer may be anything."""
+
+    async def send_message(self, message: Any, *, end: bool = False) -> None:
+        vars(self._wrapper)["has_message"] = True
+        await super().send_message(message, end=end)
+
+    async def recv_initial_metadata(self) -> None:
+        with _readable():
+            await super().recv_initial_metadata()
+
+    async def recv_message(self) -> Any:
+        with _readable():
+            message = await super().recv_message()
+        if message is None and not (self._cardinality.server_streaming or self._messages_received):
+            await self._maybe_finish()
+            raise GRPCError(Status.INTERNAL, "the peer's answer has no message")
+        return message
+
+    async def recv_trailing_metadata(self) -> None:
+        with _readable():
+            await super().recv_trailing_metadata()
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        reason = f"the peer's answer cannot be read: {error!r}"
+        raise GRPCError(Status.INTERNAL, reason) from error
 
 
 class PluginChannel(grpclib.client.Channel):
@@ -510,16 +598,9 @@ class PluginChannel(grpclib.client.Channel):
         # More than one while calls of an older connection come to their end.
         self._connections: set[_Protocol] = set()
 
-    def request(
-        self,
-        name: str,
-        cardinality: Cardinality,
-        request_type: type[Any],
-        reply_type: type[Any],
-        **options: Any,
-    ) -> grpclib.client.Stream[Any, Any]:
+    def request(self, *arguments: Any, **options: Any) -> grpclib.client.Stream[Any, Any]:
         """A call, of which stubs are made."""
-        call = super().request(name, cardinality, request_type, reply_type, **options)
+        call = super().request(*arguments, **options)
         call.__class__ = _Call
         return call
 
@@ -770,8 +851,11 @@ class PluginServer(grpclib.server.Server):
         handle = event.method_func
 
         async def handle_and_report(stream: grpclib.server.Stream[Any, Any]) -> None:
+            protocol_stream = cast("_ServerStream", stream._stream)
+            protocol_stream.task = asyncio.current_task()
+            protocol_stream.is_unary = not stream._cardinality.server_streaming
             try:
-                await handle(stream)
+                await _flushing(handle(stream), protocol_stream.connection.flush)
             except GRPCError:
                 raise
             except H2Error as error:
@@ -791,6 +875,26 @@ class PluginServer(grpclib.server.Server):
         event.method_func = handle_and_report
 
 
+@types.coroutine
+def _flushing(
+    work: Coroutine[Any, Any, None], flush: Callable[[], None]
+) -> Generator[Any, Any, None]:
+    """Awaits ``work``, and calls ``flush`` whenever that is about to wait for something."""
+    step: Callable[[Any], Any] = work.send
+    argument: Any = None
+    while True:
+        try:
+            awaited = step(argument)
+        except StopIteration:
+            return
+        flush()
+        try:
+            argument = yield awaited
+            step = work.send
+        except BaseException as error:
+            step, argument = work.throw, error
+
+
 async def read_encoded(stream: grpclib.client.Stream[Any, Any]) -> AsyncIterator[list[bytes]]:
     """The messages of an answer, encoded, each time as many as have come.
 
@@ -798,19 +902,15 @@ async def read_encoded(stream: grpclib.client.Stream[Any, Any]) -> AsyncIterator
         GRPCError: The call ended with a status that is not OK, or a message is too long.
     """
     await stream.recv_initial_metadata()
-    buffer = stream._stream.buffer
-    rest, is_over = b"", False
+    buffer = cast("_ClientStream", stream._stream).buffer
+    rest = b""
     too_long: GRPCError | None = None
-    while not is_over:
+    while True:
         with stream._wrapper:
-            chunks = [await buffer._unacked.get()]
-        while not buffer._unacked.empty():
-            chunks.append(buffer._unacked.get_nowait())
-        if size := sum(chunk.ack_size for chunk in chunks):
-            buffer._ack_callback(size)
-        # The end of the stream is a chunk that nobody acknowledges.
-        is_over = not chunks[-1].ack_size
-        data = b"".join([rest, *(chunk.data for chunk in chunks)])
+            data = await buffer.read_some()
+        if not data:
+            break
+        data = rest + data
         messages, start = [], 0
         while (begin := start + 5) <= len(data):
             size = int.from_bytes(data[start + 1 : begin], "big")

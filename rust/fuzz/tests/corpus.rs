@@ -39,3 +39,13 @@ fn yamux_bytes() {
 fn yamux_ops() {
     replay("yamux_ops", pyplugin_fuzz::yamux_ops);
 }
+
+#[test]
+fn http2_bytes() {
+    replay("http2_bytes", pyplugin_fuzz::http2_bytes);
+}
+
+#[test]
+fn http2_ops() {
+    replay("http2_ops", pyplugin_fuzz::http2_ops);
+}

@@ -6,6 +6,7 @@ mod errors;
 mod fields;
 mod handlers;
 mod handshake;
+mod http2;
 mod lines;
 mod pump;
 mod records;
@@ -23,6 +24,8 @@ mod _rust {
     use super::fields::decode_fields;
     #[pymodule_export]
     use super::handshake::{format_handshake, parse_handshake};
+    #[pymodule_export]
+    use super::http2::{Http2Connection, Http2Event};
     #[pymodule_export]
     use super::lines::parse_log_line;
     #[pymodule_export]
