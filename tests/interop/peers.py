@@ -49,6 +49,7 @@ _PACKAGES = {
     "streaming-host": f"{_EXAMPLES}/streaming",
     "streaming-plugin": f"{_EXAMPLES}/streaming/plugin",
     "yamuxpeer": "./yamuxpeer",
+    "rpcpeer": "./rpcpeer",
 }
 # Seconds for one of them with nothing in Go's caches.
 _BUILD_TIMEOUT = 600.0
@@ -72,6 +73,7 @@ class Peers:
         streaming_host: go-plugin's host that starts ./plugin/streamer, and streams to and from it.
         streaming_plugin: go-plugin's plugin that keeps in a file what is streamed to it.
         yamux_peer: The other end of a yamux session, see ``yamuxpeer``.
+        rpc_peer: The other end of a gRPC connection, see ``rpcpeer``.
     """
 
     host: str
@@ -85,6 +87,7 @@ class Peers:
     streaming_host: str
     streaming_plugin: str
     yamux_peer: str
+    rpc_peer: str
 
 
 def build() -> Peers:
