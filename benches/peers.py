@@ -19,6 +19,7 @@ BUILD = ROOT / ".build"
 KV = ROOT / "examples" / "kv"
 
 PORT_VERSION = "0.1.0"
+PYVIDER_VERSION = "0.5.5"
 # The port runs on the very versions that this package runs on.
 SHARED = ("cryptography", "grpclib", "protobuf", "h2", "hpack", "hyperframe", "multidict")
 GO_PACKAGE = "github.com/hashicorp/go-plugin/examples/grpc/plugin-go-grpc"
@@ -76,6 +77,28 @@ def port() -> Peer:
         made.write_text(recipe)
     script = Path(__file__).with_name("port_plugin.py")
     return Peer("port", [str(python), str(script)], {"PYTHONPATH": str(KV)})
+
+
+def pyvider() -> Mapping[str, str]:
+    """The environment of a Python that imports pyvider-rpcplugin, which is installed apart.
+
+    Raises:
+        Absent: It cannot be installed.
+    """
+    folder = BUILD / "pyvider"
+    wanted = [f"pyvider-rpcplugin=={PYVIDER_VERSION}", f"protobuf=={version('protobuf')}"]
+    made = folder / "made-with.txt"
+    recipe = "\n".join([sys.version, *wanted])
+    if not made.exists() or made.read_text() != recipe:
+        shutil.rmtree(folder, ignore_errors=True)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        _make([*pip, "--target", str(folder), *wanted], "pip could not install it: no network?")
+        made.write_text(recipe)
+    return {
+        "PYTHONPATH": str(folder),
+        "PLUGIN_MAGIC_COOKIE_KEY": "BASIC_PLUGIN",
+        "PLUGIN_MAGIC_COOKIE_VALUE": "hello",
+    }
 
 
 def go() -> Peer:

@@ -1,9 +1,11 @@
-"""What hosts and plugins measure of themselves; the environment of the port has all it needs."""
+"""What hosts and plugins of all kinds share; the environment of the port has all it needs."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import select
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,3 +52,14 @@ async def at_once(count: int, in_flight: int, do: Callable[[], Awaitable[None]])
             await do()
 
     await asyncio.gather(*(work() for _ in range(in_flight)))
+
+
+def end_with_host(stderr: int) -> None:
+    """Ends the process when nobody is left to read its stderr.
+
+    A host that had to be killed leaves no plugin behind.
+    """
+    hangup = select.poll()
+    hangup.register(stderr, 0)
+    hangup.poll()
+    os._exit(0)

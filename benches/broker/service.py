@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import kv_grpc
 import kv_pb2
+from grpclib.client import UnaryStreamMethod
+from grpclib.const import Cardinality, Handler
 from kv import HANDSHAKE
 
 from benches.readings import Reading
@@ -22,7 +24,20 @@ if TYPE_CHECKING:
 
     from pyplugin import GRPCBroker
 
-__all__ = ["HANDSHAKE", "BrokeredPlugin", "Connection", "EmptyServicer", "call", "zeros"]
+__all__ = [
+    "HANDSHAKE",
+    "STREAM_METHOD",
+    "STREAM_VALUE",
+    "BrokeredPlugin",
+    "Connection",
+    "EmptyServicer",
+    "call",
+    "zeros",
+]
+
+# Answers a key, which is a number, with so many of the value.
+STREAM_METHOD = "/bench.Stream/Values"
+STREAM_VALUE = bytes(100)
 
 _BLOCK_BYTES = 64 * 1024
 _LINE_BYTES = 100
@@ -88,12 +103,32 @@ class KeyServicer(EmptyServicer):
         return b""
 
 
+class StreamServicer:
+    """Answers with as many messages as the key says."""
+
+    async def Values(self, stream: Stream[kv_pb2.GetRequest, kv_pb2.GetResponse]) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        for _ in range(int(request.key)):
+            await stream.send_message(kv_pb2.GetResponse(value=STREAM_VALUE))
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return {
+            STREAM_METHOD: Handler(
+                self.Values, Cardinality.UNARY_STREAM, kv_pb2.GetRequest, kv_pb2.GetResponse
+            )
+        }
+
+
 class Connection:
     """What the host has of the plugin."""
 
     def __init__(self, broker: GRPCBroker, channel: Channel) -> None:
         self.broker = broker
         self._stub = kv_grpc.KVStub(channel)
+        self._values = UnaryStreamMethod[kv_pb2.GetRequest, kv_pb2.GetResponse](
+            channel, STREAM_METHOD, kv_pb2.GetRequest, kv_pb2.GetResponse
+        )
 
     async def get(self, key: str) -> str:
         """The plugin's answer to a key."""
@@ -108,6 +143,15 @@ class Connection:
     async def put(self, value: bytes) -> None:
         """Sends what the plugin drops."""
         await self._stub.Put(kv_pb2.PutRequest(key="value", value=value))
+
+    async def stream(self, count: int) -> int:
+        """Asks for so many messages, and says how many came."""
+        came = 0
+        async with self._values.open() as stream:
+            await stream.send_message(kv_pb2.GetRequest(key=str(count)), end=True)
+            async for _ in stream:
+                came += 1
+        return came
 
     async def call(self) -> None:
         """Makes a call to the plugin itself."""
@@ -138,7 +182,7 @@ class BrokeredPlugin(Plugin):
     """A KV that hands out the broker."""
 
     def servicers(self, broker: GRPCBroker) -> list[Any]:
-        return [KeyServicer(broker)]
+        return [KeyServicer(broker), StreamServicer()]
 
     def stub(self, broker: GRPCBroker, channel: Channel) -> Connection:
         return Connection(broker, channel)

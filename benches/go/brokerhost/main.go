@@ -1,4 +1,4 @@
-// Command brokerhost is go-plugin's host of a brokerplugin: what it costs to
+// Command brokerhost is go-plugin's host of a brokerplugin: what calls cost, to
 // open connections by the broker, and to take what the plugin prints. It prints
 // what it measured as JSON; benches/broker/host.py has the same in Python.
 //
@@ -31,6 +31,8 @@ type task struct {
 	InFlight int      `json:"in_flight"`
 	Bytes    int      `json:"bytes"`
 	Seconds  float64  `json:"seconds"`
+	Mux      bool     `json:"multiplex"`
+	Messages int      `json:"messages"`
 }
 
 func main() {
@@ -55,8 +57,11 @@ func run() error {
 		Plugins:          plugin.PluginSet{shared.PluginGRPC: brokered.New()},
 		Cmd:              exec.Command(t.Command[0], t.Command[1:]...),
 		AutoMTLS:         t.AutoMTLS,
-		Logger:           hclog.NewNullLogger(),
-		SyncStdout:       printed,
+
+		GRPCBrokerMultiplex: t.Mux,
+
+		Logger:     hclog.NewNullLogger(),
+		SyncStdout: printed,
 	})
 	defer client.Kill()
 	late := time.AfterFunc(time.Duration(t.Seconds*float64(time.Second)), func() {

@@ -20,6 +20,12 @@ func (h *host) measure(t task) (bench.Result, error) {
 		return h.repeat(t, h.Serve)
 	case "plugin serves":
 		return h.repeat(t, h.Dial)
+	case "get":
+		return h.repeat(t, h.Getter(t.Bytes))
+	case "put":
+		return h.repeat(t, h.Putter(t.Bytes))
+	case "stream":
+		return h.repeat(t, func() error { return h.Stream(t.Messages) })
 	case "blocks", "lines":
 		return h.print(t)
 	}

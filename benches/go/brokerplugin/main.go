@@ -9,6 +9,8 @@
 //	stop:ID      ends that
 //	blocks:BYTES writes to stdout, in blocks
 //	lines:BYTES  prints to stdout, in lines
+//
+// A method of its own answers with a stream of messages.
 package main
 
 import (
@@ -57,6 +59,32 @@ var _ plugin.GRPCPlugin = brokered{}
 
 func (brokered) GRPCServer(broker *plugin.GRPCBroker, server *grpc.Server) error {
 	proto.RegisterKVServer(server, &shared.GRPCServer{Impl: &store{broker: broker}})
+	server.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "bench.Stream",
+		HandlerType: (*any)(nil),
+		Streams: []grpc.StreamDesc{
+			{StreamName: "Values", Handler: streamValues, ServerStreams: true},
+		},
+	}, nil)
+	return nil
+}
+
+// streamValues answers with as many messages as the key says.
+func streamValues(_ any, stream grpc.ServerStream) error {
+	var request proto.GetRequest
+	if err := stream.RecvMsg(&request); err != nil {
+		return err
+	}
+	count, err := strconv.Atoi(request.Key)
+	if err != nil {
+		return err
+	}
+	value := make([]byte, lineBytes)
+	for range count {
+		if err := stream.SendMsg(&proto.GetResponse{Value: value}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -45,17 +45,9 @@ func action(t task, h *brokered.Host) (func() error, error) {
 	case "plugin serves":
 		return h.Dial, nil
 	case "get":
-		key := fmt.Sprintf("bytes:%d", t.Bytes)
-		return func() error {
-			value, err := h.KV.Get(key)
-			if err == nil && len(value) != t.Bytes {
-				err = fmt.Errorf("got %d bytes", len(value))
-			}
-			return err
-		}, nil
+		return h.Getter(t.Bytes), nil
 	case "put":
-		value := make([]byte, t.Bytes)
-		return func() error { return h.KV.Put("value", value) }, nil
+		return h.Putter(t.Bytes), nil
 	}
 	return nil, fmt.Errorf("no measure is called %q", t.Measure)
 }
