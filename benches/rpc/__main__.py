@@ -29,11 +29,10 @@ from benches.rpc.cases import GO, Case, all_cases, prepare
 
 def _chosen(text: str) -> list[Case]:
     cases = all_cases()
-    scenes = {case.scene for case in cases if text in case.name}
+    chosen = [case for case in cases if text in case.name]
+    beside = {(case.scene, *pair) for case in chosen for pair in (case.on_h2, (GO, GO))}
     return [
-        case
-        for case in cases
-        if text in case.name or (case.host == case.plugin == GO and case.scene in scenes)
+        case for case in cases if case in chosen or (case.scene, case.host, case.plugin) in beside
     ]
 
 
@@ -42,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each case")
     parser.add_argument(
-        "--only", default="", help="only cases with this in the name, and Go's beside"
+        "--only", default="", help="only cases with this in the name, with Go's and h2's"
     )
     parser.add_argument("--quick", action="store_true", help="one round of a tenth of the work")
     options = parser.parse_args()
