@@ -359,6 +359,28 @@ async def test_a_hostile_server(attack: Attack) -> None:
                 assert code(frames, RST_STREAM) == attack.code
 
 
+NOTHING = {
+    "acknowledgements": frame(SETTINGS, ACK),
+    "answers to no PING": frame(PING, ACK, payload=bytes(8)),
+    "priorities": frame(PRIORITY, 0, 1, number(0) + b"\1"),
+    "crumbs of window": frame(UPDATE, payload=number(1)) + frame(UPDATE, 0, 1, number(1)),
+    "frames of no kind": frame(99, 255, 1, b"x"),
+    "early hints": frame(HEADERS, END_HEADERS, 1, block((":status", "103"))),
+    "farewells": frame(GOAWAY, payload=number(1) + number(NO_ERROR)),
+}
+
+
+@pytest.mark.parametrize("nothing", NOTHING.values(), ids=NOTHING)
+async def test_much_that_means_nothing_does_no_harm(nothing: bytes) -> None:
+    async with served() as (channel, made):
+        call = asyncio.ensure_future(get(channel))
+        wire = await taken(made)
+        wire.write(
+            nothing * 20_000, START, frame(DATA, 0, 1) * 20_000, ANSWER[len(START) :], FINISH
+        )
+        assert await call == b"v"
+
+
 async def test_more_than_the_window_of_a_stream_that_nobody_reads() -> None:
     async with served() as (channel, made):
         with pytest.raises(GRPCError) as raised:
