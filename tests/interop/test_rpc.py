@@ -271,7 +271,7 @@ async def test_a_server_that_goes_away_ends_what_it_has_begun(peers: Peers, tmp_
 
 
 class Servicer:
-    """What Go's server has, see ``server.go``."""
+    """What Go's server has, see ``server.go``, and a call that it drops."""
 
     def __init__(self) -> None:
         self.begun = self.ended = 0
@@ -335,6 +335,10 @@ class Servicer:
         await stream.send_message(BytesValue(value=b"one"))
         raise GRPCError(Status.FAILED_PRECONDITION, "100 % größer\n")
 
+    async def drop(self, stream: ServerStream) -> None:
+        await stream.send_message(BytesValue(value=b"one"))
+        await stream.cancel()
+
     def __mapping__(self) -> dict[str, Handler]:
         methods = {
             "Echo": self.echo,
@@ -347,6 +351,7 @@ class Servicer:
             "Ends": self.ends,
             "Deadline": self.deadline,
             "Fail": self.fail,
+            "Drop": self.drop,
         }
         return {
             f"/peer.Peer/{name}": Handler(method, Cardinality.STREAM_STREAM, BytesValue, BytesValue)

@@ -151,7 +151,10 @@ func cancel(ctx context.Context, c client, _ int) error {
 	got, endErr := c.do(ctx, "Ends")
 	err = errors.Join(err, endErr, is("ended", got, [][]byte{[]byte("50")}))
 	failed, failErr := c.do(ctx, "Fail", nil)
+	dropped, dropErr := c.do(ctx, "Drop", nil)
 	return errors.Join(err,
+		is("before the reset", dropped, [][]byte{[]byte("one")}),
+		is("code of the reset", status.Code(dropErr), codes.Internal),
 		is("before the failure", failed, [][]byte{[]byte("one")}),
 		is("code", status.Code(failErr), codes.FailedPrecondition),
 		is("text", status.Convert(failErr).Message(), "100 % größer\n"))
