@@ -50,6 +50,7 @@ _PACKAGES = {
     "streaming-plugin": f"{_EXAMPLES}/streaming/plugin",
     "yamuxpeer": "./yamuxpeer",
     "rpcpeer": "./rpcpeer",
+    "h2spec": "github.com/summerwind/h2spec/cmd/h2spec",
 }
 # Seconds for one of them with nothing in Go's caches.
 _BUILD_TIMEOUT = 600.0
@@ -74,6 +75,7 @@ class Peers:
         streaming_plugin: go-plugin's plugin that keeps in a file what is streamed to it.
         yamux_peer: The other end of a yamux session, see ``yamuxpeer``.
         rpc_peer: The other end of a gRPC connection, see ``rpcpeer``.
+        h2spec: The conformance tests of HTTP/2.
     """
 
     host: str
@@ -88,6 +90,7 @@ class Peers:
     streaming_plugin: str
     yamux_peer: str
     rpc_peer: str
+    h2spec: str
 
 
 def build() -> Peers:

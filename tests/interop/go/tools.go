@@ -1,7 +1,7 @@
 //go:build tools
 
-// Package tools keeps the packages of go-plugin's own examples in go.mod and
-// go.sum, so that the tests can build them from within this module.
+// Package tools keeps programs of others, go-plugin's own examples and h2spec, in
+// go.mod and go.sum, so that the tests can build them from within this module.
 package tools
 
 import (
@@ -9,4 +9,5 @@ import (
 	_ "github.com/hashicorp/go-plugin/examples/grpc/plugin-go-grpc"
 	_ "github.com/hashicorp/go-plugin/examples/negotiated"
 	_ "github.com/hashicorp/go-plugin/examples/negotiated/plugin-go"
+	_ "github.com/summerwind/h2spec/cmd/h2spec"
 )
