@@ -458,6 +458,8 @@ impl Connection {
 
     fn handle_reset(&mut self, id: StreamId, code: u32) -> Result<(), Fault> {
         if !self.streams.contains_key(&id) {
+            // What comes for it after this was not on its way.
+            self.past.reset_by_peer(id);
             return Ok(());
         }
         self.remove(id, How::ResetByPeer);

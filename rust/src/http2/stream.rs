@@ -60,6 +60,14 @@ impl Past {
         self.0.push_back((id, how));
     }
 
+    pub(super) fn reset_by_peer(&mut self, id: StreamId) {
+        for (past, how) in &mut self.0 {
+            if *past == id {
+                *how = How::ResetByPeer;
+            }
+        }
+    }
+
     pub(super) fn find(&self, id: StreamId) -> Option<How> {
         self.0.iter().rev().find_map(|(past, how)| (*past == id).then_some(*how))
     }

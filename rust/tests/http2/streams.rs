@@ -204,6 +204,18 @@ fn streams_past_the_limit_are_refused() {
 }
 
 #[test]
+fn what_comes_after_both_reset_a_stream_was_not_on_its_way() {
+    let mut server = End::new(Side::Server);
+    server.receive(&request(1));
+    server.connection.reset(1, 0).unwrap();
+    server.frames();
+    assert_eq!(server.receive(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())), []);
+    assert_eq!(server.frames(), []);
+    server.receive(&request(1));
+    assert_eq!(told(&mut server, RST_STREAM, 1), ErrorCode::StreamClosed as u32);
+}
+
+#[test]
 fn informational_answers_are_not_told() {
     let mut client = End::new(Side::Client);
     client.open(true);
