@@ -94,6 +94,11 @@ def test_a_file_that_others_may_execute(program: Path) -> None:
     assert "may not be executed by this user" in about(program)
 
 
+def test_a_program_in_the_plugins_working_directory(program: Path) -> None:
+    program.write_bytes(b"#!/bin/sh\n")
+    assert diagnose([f"./{program.name}"], {}, str(program.parent)) == ""
+
+
 def test_an_empty_file(program: Path) -> None:
     assert about(program, b"") == f"'{program}' is empty: install it anew."
 
@@ -110,6 +115,21 @@ def test_a_command_without_a_program() -> None:
 )
 def test_a_script_whose_interpreter_is_missing(program: Path, line: bytes) -> None:
     assert "wants the interpreter '/no/such/python', which does not exist" in about(program, line)
+
+
+def test_an_interpreter_whose_name_is_too_long_for_a_file(program: Path) -> None:
+    text = about(program, b"#!/" + b"a" * 3000)
+    assert text.startswith(f"'{program}' wants the interpreter '/aaa")
+    assert "aaa', which does not exist" in text
+    assert len(text) < 600
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reaches everything")
+def test_an_interpreter_in_a_folder_of_somebody_else(program: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    text = about(program, f"#!{folder}/python".encode())
+    assert f"wants the interpreter '{folder}/python', which this user may not reach" in text
 
 
 def test_a_program_of_another_machine(program: Path) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Holds the headers of an ELF program, and the name of its loader.
 _HEAD_BYTES = 4096
 _PT_INTERP = 3
+# How much of the name of an interpreter or loader is repeated, in characters.
+_LONGEST_QUOTE = 256
 # e_machine of an ELF header, and what platform.machine() calls it
 _ELF_MACHINES = {
     3: "i386",
@@ -115,7 +117,7 @@ def diagnose(command: Sequence[str], env: Mapping[str, str], cwd: str | None = N
         return f"{found!r} is a folder, not a program: name the one in it."
     if not status.st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
         return f"{found!r} is not executable: chmod +x it, or run it by its interpreter."
-    if not os.access(found, os.X_OK):
+    if not os.access(path, os.X_OK):
         mode = stat.filemode(status.st_mode)
         return f"{found!r} ({mode}) may not be executed by this user: its owner can change that."
     try:
@@ -128,12 +130,24 @@ def diagnose(command: Sequence[str], env: Mapping[str, str], cwd: str | None = N
 
 def _diagnose_loader(path: str, head: bytes) -> str:
     loader = _elf_loader(head) if elf_machine(head) else None
-    if loader is None or Path(loader).exists():
+    if loader is None or not (lack := _lack(loader)):
         return ""
     return (
-        f"{path!r} wants the loader {loader!r}, which does not exist: it was built for another C "
-        "library (musl or glibc); install the one for this system."
+        f"{path!r} wants the loader {loader[:_LONGEST_QUOTE]!r}, which {lack}: it was built for "
+        "another C library (musl or glibc); install the one for this system."
     )
+
+
+def _lack(path: str) -> str:
+    """Why there is no file of that name for this user; empty where there is one."""
+    try:
+        Path(path).stat()
+    except PermissionError:
+        return "this user may not reach"
+    except (OSError, ValueError):
+        # A name that is too long or holds a NUL, too.
+        return "does not exist"
+    return ""
 
 
 def advise(stderr_tail: Sequence[bytes]) -> str:
@@ -149,16 +163,14 @@ def _diagnose_content(path: str, head: bytes) -> str:
         interpreter = os.fsdecode(head[2:].split(b"\n")[0]).strip(" \t").split(" ")[0]
         if interpreter.endswith("\r"):
             return f"{path!r} has Windows line ends: with Unix ones its interpreter is found."
-        if interpreter and not Path(interpreter).exists():
+        if interpreter and (lack := _lack(interpreter)):
+            quoted = repr(interpreter[:_LONGEST_QUOTE])
             return (
-                f"{path!r} wants the interpreter {interpreter!r}, which does not exist: install "
-                "it, or change the first line."
+                f"{path!r} wants the interpreter {quoted}, which {lack}: install it, or change the "
+                "first line."
             )
         return ""
-    if head.startswith(b"\x7fELF") and len(head) >= 20:
-        order = "<" if head[5] == 1 else ">"
-        (machine,) = struct.unpack_from(f"{order}H", head, 18)
-        wanted = _ELF_MACHINES.get(machine, f"machine {machine}")
+    if (wanted := elf_machine(head)) is not None:
         here = _SAME_MACHINE.get(platform.machine().lower(), platform.machine().lower())
         if wanted != here:
             return f"{path!r} was built for {wanted}, this machine is {here}: {_INSTALL}"
