@@ -102,6 +102,10 @@ class Echo:
         request = await stream.recv_message()
         assert request is not None
         assert stream.metadata is not None
+        if request.text == "no such time":
+            request.at.seconds = 10**15
+        elif request.text == "no such type":
+            request.anything.type_url = "type.googleapis.com/none"
         for key in ("x-text", "x-data-bin"):
             if key in stream.metadata:
                 value = stream.metadata[key]

@@ -69,6 +69,22 @@ def test_every_kind_of_value() -> None:
     assert (done.status, done.json) == (0, WORDS)
 
 
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    text = "\u009b2J \u202eü\x7f"
+    done = call("Echo/Once", json.dumps({"text": text}))
+    assert '"\\u009b2J \\u202eü\\u007f"' in done.out
+    assert done.json == {"text": text}
+
+
+@pytest.mark.parametrize("text", ["no such time", "no such type"])
+def test_an_answer_that_json_has_no_form_for(text: str) -> None:
+    done = call("--json", "Echo/Once", json.dumps({"text": text}))
+    assert done.status == 64 + 13
+    assert done.json["status"] == "INTERNAL"
+    assert done.json["details"].startswith("the answer cannot be written as JSON: ")
+    assert done.err == ""
+
+
 def test_method_and_message_at_the_end_of_the_command() -> None:
     done = call(plugin=[*ECHO, "echo.v1.Echo/Once", '{"text": "a"}'])
     assert (done.status, done.json) == (0, {"text": "a"})
@@ -206,6 +222,8 @@ def test_a_call_that_takes_too_long() -> None:
         (["Echo/Once", "@/no/such/file"], "'/no/such/file': No such file"),
         (["Echo/Once", "{}", "--metadata", "a"], "--metadata takes KEY=VALUE, not 'a'"),
         (["Echo/Once", "{}", "--metadata", "a-bin=?"], "is no base64"),
+        (["Echo/Once", "{}", "--metadata", "grpc-timeout=1S"], "no call can carry this"),
+        (["Echo/Once", "{}", "--metadata", "a=ü"], "no call can carry this"),
         (["Echo/Once", "{}", "--descriptors", __file__], "it is no FileDescriptorSet"),
         (["Echo/Once", "{}", "more"], "unrecognized arguments: more"),
     ],

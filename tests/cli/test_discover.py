@@ -44,6 +44,14 @@ def test_what_each_file_is(folder: Path) -> None:
     assert "was built for Windows" in windows["problem"]
 
 
+def test_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+    path = tmp_path / "kv\x1b[2J"
+    path.write_bytes(b"#!/bin/sh \x1b[2J\n")
+    path.chmod(0o755)
+    done = pyplugin("discover", cwd=tmp_path)
+    assert done.out.endswith("kv\\x1b[2J  script /bin/sh \\x1b[2J  ready\n")
+
+
 def test_a_known_hosts_plugins(folder: Path) -> None:
     names = [Path(facts["path"]).name for facts in find(folder, "--host", "opentofu")]
     assert names == [f"terraform-provider-{kind}" for kind in ("elf", "script", "text", "windows")]

@@ -165,6 +165,41 @@ def test_bytes_that_are_no_text_do_no_harm() -> None:
     assert "handshake       \\x1b[2J\\udcff|\n" in done.out
 
 
+# Its services are of the name NAME, and each of its files imports the next.
+HOSTILE = """
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpclib.reflection.v1.reflection_pb2 import (
+    FileDescriptorResponse, ListServiceResponse, ServerReflectionResponse, ServiceResponse
+)
+def answer(self, request, sent):
+    if request.HasField("list_services"):
+        services = ListServiceResponse(service=[ServiceResponse(name=NAME)])
+        return ServerReflectionResponse(list_services_response=services)
+    if NAME != "a.B":
+        return reflection._error(reflection.Status.NOT_FOUND, "")
+    number = int("0" + request.file_by_filename)
+    file = FileDescriptorProto(name=str(number), dependency=[str(number + 1)])
+    files = FileDescriptorResponse(file_descriptor_proto=[file.SerializeToString()])
+    return ServerReflectionResponse(file_descriptor_response=files)
+reflection.ReflectionServicer._answer = answer
+"""
+
+
+def test_names_of_services_are_shown_and_not_obeyed() -> None:
+    name = "plugin.GRPC\x1b[2J"
+    plugin = altered("v1", "v1", f"NAME = {name!r}{HOSTILE}")
+    done = pyplugin("inspect", *COOKIE, "--no-tls", plugin=plugin)
+    assert (done.status, done.err) == (0, "")
+    assert "of go-plugin and gRPC: plugin.GRPC\\x1b[2J\n" in done.out
+
+
+def test_files_that_import_each_other_without_end() -> None:
+    plugin = altered("v1", "v1", f"NAME = 'a.B'{HOSTILE}")
+    done = pyplugin("inspect", *COOKIE, "--no-tls", plugin=plugin)
+    assert (done.status, done.err) == (0, "")
+    assert "reflection failed: its files import each other more than 100 deep\n" in done.out
+
+
 def test_no_common_version() -> None:
     done = pyplugin("inspect", "--json", *COOKIE, "--protocol-version", "9", plugin=PYTHON_KV)
     assert done.status == 1

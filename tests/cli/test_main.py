@@ -14,7 +14,7 @@ from pyplugin.cli.hosts import KNOWN_HOSTS, guess
 from tests.conftest import ROOT
 from tests.fixtures import script
 
-from . import PYTHON_KV, Done, pyplugin
+from . import PYTHON_KV, Done, command, pyplugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,3 +164,14 @@ def test_the_package_does_not_load_the_command_line() -> None:
     assert "pyplugin.client" in modules
     assert [name for name in modules if name.startswith("pyplugin.cli.")] == []
     assert "argparse" not in modules
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the device is Linux's")
+def test_a_full_disk_is_told_of() -> None:
+    words = command("discover", "*", str(ROOT))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "pyplugin: cannot write: No space left on device\n",
+    )

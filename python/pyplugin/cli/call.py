@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import logging
 import sys
 from pathlib import Path
@@ -24,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message_factory import GetMessageClass
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.metadata import encode_metadata
 
 from .. import Client
 from ..net.grpc import CALL_ERRORS
 from ..net.tasks import TaskScope
 from .messages import STDIN, read_messages, to_json
 from .options import UsageError, add_plugin_options, client_config, pair
-from .output import Style, complain, entry_json, entry_text, write, write_json
+from .output import Style, complain, entry_json, entry_text, json_text, write, write_json
 from .reflection import ReflectionError, from_file, is_infrastructure, reflect
 
 if TYPE_CHECKING:
@@ -109,12 +109,15 @@ def _take_from_command(options: Namespace) -> None:
 
 def _metadata(text: str) -> tuple[str, str | bytes]:
     key, value = pair("--metadata", text)
-    if not key.endswith("-bin"):
-        return key.lower(), value
+    key = key.lower()
     try:
-        return key.lower(), base64.b64decode(value, validate=True)
+        found = key, base64.b64decode(value, validate=True) if key.endswith("-bin") else value
+        encode_metadata([found])
     except binascii.Error as error:
         raise UsageError(f"--metadata {key}: its value is no base64: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"--metadata {key}: no call can carry this: {error}") from error
+    return found
 
 
 def _read_descriptors(path: str) -> Reflection:
@@ -262,7 +265,7 @@ class _Call:
         elif self._method.server_streaming:
             write_json(message)
         else:
-            write(json.dumps(message, indent=2, ensure_ascii=False))
+            write(json_text(message, indent=2))
 
 
 def _metadata_json(metadata: Any) -> dict[str, list[str]]:

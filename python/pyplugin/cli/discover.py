@@ -16,7 +16,7 @@ from .. import discover
 from ..host.diagnose import diagnose
 from .hosts import KNOWN_HOSTS
 from .options import UsageError
-from .output import Style, write, write_json
+from .output import Style, visible, write, write_json
 from .program import look_at
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def run(options: Namespace) -> int:
             state = style("ready", "green")
             if facts["problem"]:
                 state = style("not ready", "red")
-            write(f"{facts['path']}  {facts['about']}  {state}")
+            write(f"{visible(facts['path'])}  {visible(facts['about'])}  {state}")
             if facts["problem"]:
                 write(f"  {facts['problem']}")
     return 0 if found else 1

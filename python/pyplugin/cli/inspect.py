@@ -222,7 +222,7 @@ def _show(facts: dict[str, Any]) -> None:
             for method in service["methods"] or ():
                 write(f"    {visible(_signature(method))}")
     if own := [s["name"] for s in facts["services"] or () if s["infrastructure"]]:
-        write(f"  {style('of go-plugin and gRPC:', 'dim')} {', '.join(own)}")
+        write(f"  {style('of go-plugin and gRPC:', 'dim')} {visible(', '.join(own))}")
     show("log", "" if facts["log"] else "empty")
     for entry in facts["log"]:
         write(f"  {entry_text(entry, style)}")

@@ -8,7 +8,6 @@ Ctrl-C, which ends the plugin.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from .. import Client
 from ..host.process import describe_exit
 from .options import add_plugin_options, client_config
-from .output import Style, complain, entry_json, entry_text
+from .output import Style, complain, entry_json, entry_text, json_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -86,4 +85,4 @@ async def run(options: Namespace) -> int:
 
 def _line(entry: LogEntry, style: Style, *, is_json: bool) -> str:
     facts = entry_json(entry)
-    return (json.dumps(facts, ensure_ascii=False) if is_json else entry_text(facts, style)) + "\n"
+    return (json_text(facts) if is_json else entry_text(facts, style)) + "\n"

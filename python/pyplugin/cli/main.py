@@ -62,10 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PyPluginError as error:
         complain("\n".join(filter(None, (str(error), advice(error, options)))))
         return 1
-    except BrokenPipeError:
-        # Whoever read it has seen enough, and Python is not to complain when it ends.
+    except OSError as error:
+        # Python is not to complain of it once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
+        if isinstance(error, BrokenPipeError):
+            # Whoever read it has seen enough.
+            return 128 + 13
+        complain(f"cannot write: {error.strerror}")
+        return 1
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
 from .options import UsageError
 
@@ -115,5 +117,14 @@ async def _read(descriptor: int) -> AsyncIterator[bytes]:
 
 
 def to_json(message: Message, pool: DescriptorPool) -> Any:
-    """A message as JSON's values, its fields in lowerCamelCase; bytes are base64."""
-    return json_format.MessageToDict(message, descriptor_pool=pool)
+    """A message as JSON's values, its fields in lowerCamelCase; bytes are base64.
+
+    Raises:
+        GRPCError: JSON has no form for it: it holds a time beyond the year 9999, or a
+            ``google.protobuf.Any`` of a type that is not in ``pool``.
+    """
+    try:
+        return json_format.MessageToDict(message, descriptor_pool=pool)
+    except (json_format.Error, TypeError, ValueError) as error:
+        reason = f"the answer cannot be written as JSON: {error}"
+        raise GRPCError(Status.INTERNAL, reason) from error

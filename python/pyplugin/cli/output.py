@@ -42,7 +42,15 @@ def write(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Writes a JSON value to stdout, on one line."""
-    write(json.dumps(value, ensure_ascii=False))
+    write(json_text(value))
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, with escapes for what a terminal would obey."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def complain(text: str) -> None:
@@ -77,7 +85,7 @@ def entry_text(entry: Mapping[str, Any], style: Style) -> str:
 def _field(value: Any) -> str:
     if isinstance(value, str) and value.isprintable() and value and not {*' "='} & {*value}:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(value)
 
 
 def visible(text: str) -> str:

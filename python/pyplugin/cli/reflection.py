@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Seconds for a plugin that answers health checks to answer this too.
 REFLECTION_TIMEOUT = 10.0
+# How deep files may import each other.
+_MAX_DEPTH = 100
 # The newer first.
 _VERSIONS = ("v1", "v1alpha")
 # Of every go-plugin plugin, and not what it is there for.
@@ -118,16 +120,18 @@ class _Inquiry:
         except TypeError as error:
             raise ReflectionError(f"its description of {service} is broken: {error}") from error
 
-    async def _add(self, name: str) -> None:
+    async def _add(self, name: str, depth: int = 0) -> None:
         """Puts a file into the pool, after those that it imports."""
         if name in self._added:
             return
+        if depth > _MAX_DEPTH:
+            raise ReflectionError(f"its files import each other more than {_MAX_DEPTH} deep")
         self._added.add(name)
         if name not in self._files and not await self._load(file_by_filename=name):
             return
         file = self._files[name]
         for imported in file.dependency:
-            await self._add(imported)
+            await self._add(imported, depth + 1)
         self._pool.AddSerializedFile(file.SerializeToString())
 
     async def _load(self, **question: str) -> bool:
