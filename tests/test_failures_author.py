@@ -77,8 +77,20 @@ async def test_serve_inside_an_event_loop() -> None:
         serve(ServeConfig(HandshakeConfig(1, "KEY", "value"), {}))
 
 
-async def test_serve_for_the_second_time() -> None:
-    code = "serve(CONFIG)\nserve(CONFIG)"
+@pytest.mark.parametrize(
+    "code",
+    [
+        "serve(CONFIG)\nserve(CONFIG)",
+        "from pyplugin import serve_async\n"
+        "async def main():\n"
+        "    first = asyncio.create_task(serve_async(CONFIG))\n"
+        "    try: await serve_async(CONFIG)\n"
+        "    finally: await first\n"
+        "asyncio.run(main())",
+    ],
+    ids=["afterwards", "at the same time"],
+)
+async def test_serve_for_the_second_time(code: str) -> None:
     child = await asyncio.create_subprocess_exec(
         *serving(code),
         env={**os.environ, **COOKIE},
@@ -92,6 +104,18 @@ async def test_serve_for_the_second_time() -> None:
     assert (child.returncode, out) == (1, b"")
     assert b"RuntimeError: a process serves its plugin once, and this one has" in err
     assert b"name all plugins in one ServeConfig" in err
+
+
+async def test_serve_after_one_that_could_not() -> None:
+    code = (
+        "import os\n"
+        "os.environ['PLUGIN_MAX_PORT'] = '70000'\n"
+        "try: serve(CONFIG)\n"
+        "except SystemExit: os.environ['PLUGIN_MAX_PORT'] = '25000'\n"
+        "serve(CONFIG)"
+    )
+    async with client(serving(code)) as plugin:
+        await plugin.ping()
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ServeConfig", "ServeTestConfig", "serve", "serve_async", "serve_dev"]
 
-# A second handshake would reach nobody.
-_is_served = False
+# Id of the process that wrote its handshake: a second one would reach nobody. One that it forked
+# may have a host of its own.
+_served_by: int | None = None
 # Seconds for the process to end once everything it served has been closed.
 _EXIT_TIMEOUT = 1.0
 # How much of what is wrong a warning quotes.
@@ -144,13 +145,15 @@ def _prepare(config: ServeConfig) -> None:
     if not _is_test(config):
         validate_or_exit(config.handshake_config)
         configure_logging(config.log_level)
-        global _is_served
-        if _is_served:
-            raise RuntimeError(
-                "a process serves its plugin once, and this one has: its host reads no second "
-                "handshake; name all plugins in one ServeConfig"
-            )
-        _is_served = True
+        _check_first()
+
+
+def _check_first() -> None:
+    if _served_by == os.getpid():
+        raise RuntimeError(
+            "a process serves its plugin once, and this one has: its host reads no second "
+            "handshake; name all plugins in one ServeConfig"
+        )
 
 
 class _LastResort:
@@ -262,6 +265,9 @@ async def _serve_until_shutdown(
             watch = HostWatch(shutdown.set)
             undo.callback(watch.close)
             watch.start()
+        _check_first()
+        global _served_by
+        _served_by = os.getpid()
         printed = _take_early_output(logger)
         try:
             _write_stdout(os.fsencode(handshake() + "\n"))
