@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Any
 
 import kv_grpc
@@ -55,11 +56,23 @@ async def test_a_plugin_is_found_by_its_name_and_by_its_class() -> None:
 
 async def test_one_that_is_not_there_or_not_the_only_one_is_a_key_error() -> None:
     async with client(plugins={"a": KVPlugin(), "b": KVPlugin()}) as plugin:
-        for key in "c", Untyped:
+        missing: list[Any] = ["c", None, Untyped]
+        for key in missing:
             with pytest.raises(KeyError, match=r"no plugin .* in version 1; it has: 'a', 'b'"):
                 plugin.dispense(key)
         with pytest.raises(KeyError, match=r"more than one plugin .*KVPlugin'> in version 1"):
             plugin.dispense(KVPlugin)
+
+
+class Name(enum.Enum):
+    KV = "kv"
+
+
+async def test_a_name_need_not_be_a_text() -> None:
+    plugins: Any = {Name.KV: KVPlugin()}
+    key: Any = Name.KV
+    async with client(plugins=plugins) as plugin:
+        assert (await plugin.dispense(key).Get(KEY)).value
 
 
 async def test_the_version_that_was_negotiated_decides() -> None:

@@ -60,9 +60,9 @@ VersionedPlugins: TypeAlias = Mapping[int, PluginSet]
 
 def matching(plugins: PluginSet, key: str | type[HasStub[Any]]) -> list[Plugin]:
     """Those of ``plugins`` that are called ``key``, or are of this class."""
-    if isinstance(key, str):
-        return [plugins[key]] if key in plugins else []
-    return [plugin for plugin in plugins.values() if isinstance(plugin, key)]
+    if isinstance(key, type):
+        return [plugin for plugin in plugins.values() if isinstance(plugin, key)]
+    return [plugins[key]] if key in plugins else []
 
 
 def as_versioned(plugins: PluginSet | VersionedPlugins, version: int) -> dict[int, PluginSet]:
