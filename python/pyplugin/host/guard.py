@@ -59,13 +59,17 @@ done
 
 # It has the pipes that are its arguments all along, so that they never break. Those that the host
 # made non-blocking are so for all who share them: where the system has it so, opening one by its
-# name gives a pipe that is not, and else it is looked into ten times a second.
+# name gives a pipe that is not, and else it is looked into ten times a second. Where pipes have no
+# names it ends.
 _DRAIN_SCRIPT = """
 trap '' HUP INT TERM
 cd /
 read -r _
 for pipe; do
-  until cat "/dev/fd/$pipe"; do sleep 0.1; done &
+  until cat "/dev/fd/$pipe"; do
+    [ -e "/dev/fd/$pipe" ] || exit
+    sleep 0.1 || sleep 1 || exit
+  done &
 done
 wait
 """
