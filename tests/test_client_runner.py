@@ -363,3 +363,27 @@ async def test_what_a_reattach_func_raises_fails_the_start() -> None:
     error = ProcessNotFound("the sandbox is gone")
     with pytest.raises(ProcessNotFound, match="plugin 'reattached plugin': the sandbox is gone"):
         await attach(config).start()
+
+
+async def test_what_was_attached_to_and_never_ends_is_waited_for_no_longer(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyplugin.host.runner._END_TIMEOUT", 0.1)
+
+    class Stuck(Elsewhere):
+        async def wait(self) -> int | None:
+            await asyncio.get_running_loop().create_future()
+            return None
+
+        async def kill(self) -> None:
+            """Does nothing."""
+
+    make = Make()
+    async with timeout(LIMIT), client(runner_func=make, KV_IGNORE_SHUTDOWN=1) as first:
+        stuck = Stuck(make.runner.command, make.runner.folder)
+        stuck._process = make.runner.process
+        config = changed(first.reattach_config(), reattach_func=lambda: stuck)
+        async with attach(config, kill_timeout=0.1) as second:
+            waiter = asyncio.create_task(second.wait_exited())
+        assert await waiter is None
+    assert "'reattached plugin': its runner does not end" in caplog.text

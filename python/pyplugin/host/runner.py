@@ -91,10 +91,12 @@ class AttachedRunnerProcess(PluginProcess):
         self._logger = logger
         self._tasks = TaskScope("runner", logger)
         self._killing: asyncio.Task[None] | None = None
+        self._is_watched = False
 
     def watch(self) -> None:
         """It runs: waits for its end from here on."""
         self.name = self._attached.id
+        self._is_watched = True
         self._tasks.spawn(self._wait(), "wait")
 
     def terminate(self) -> None:
@@ -107,6 +109,9 @@ class AttachedRunnerProcess(PluginProcess):
     async def aclose(self) -> None:
         if self._killing is not None:
             await asyncio.wait([self._killing], timeout=_END_TIMEOUT)
+            if self._is_watched and not await self.wait(_END_TIMEOUT):
+                self._logger.error("plugin %r: its runner does not end", self._plugin)
+                self._set_exited(None)
         await self._tasks.aclose()
 
     async def _wait(self) -> None:
@@ -143,7 +148,6 @@ class RunnerProcess(AttachedRunnerProcess):
         super().__init__(runner, plugin, logger)
         self._runner = runner
         self._starting: asyncio.Task[Exception | None] | None = None
-        self._is_watched = False
         self._has_given_pipes = False
 
     async def start(self) -> tuple[BinaryIO, BinaryIO]:
@@ -167,15 +171,10 @@ class RunnerProcess(AttachedRunnerProcess):
         return self._runner.stdout, self._runner.stderr
 
     async def aclose(self) -> None:
-        if self._killing is not None:
-            await asyncio.wait([self._killing], timeout=_END_TIMEOUT)
-        if self._is_watched and not await self.wait(_END_TIMEOUT):
-            self._logger.error("plugin %r: its runner does not end", self._plugin)
-            self._set_exited(None)
+        await super().aclose()
         if self._is_watched and not self._has_given_pipes:
             self._runner.stdout.close()
             self._runner.stderr.close()
-        await super().aclose()
 
     async def diagnose(self) -> str:
         """What the runner knows of a failed start."""
@@ -193,7 +192,6 @@ class RunnerProcess(AttachedRunnerProcess):
             return error
         # Here, as whoever waits for this may be cancelled at the same time.
         self.watch()
-        self._is_watched = True
         return None
 
     async def _kill(self) -> None:
