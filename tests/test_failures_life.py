@@ -133,6 +133,16 @@ async def test_a_sub_channel_whose_server_was_closed() -> None:
         assert await get(plugin, "bytes:1") == b"\0"
 
 
+async def test_a_plugin_of_which_only_the_address_is_known() -> None:
+    """Nobody can tell this client whether it lives."""
+    async with client() as first, timeout(LIMIT):
+        async with attach(changed(first.reattach_config(), test=True)) as second:
+            await first.kill()
+            with pytest.raises(ConnectionLost) as raised:
+                await second.ping()
+    assert_tells(raised.value, ATTACHED, "cannot connect", "it may still run: call it")
+
+
 @MUX
 async def test_a_sub_channel_that_is_closed(mux: bool) -> None:
     async with client(grpc_broker_multiplex=mux) as plugin, timeout(LIMIT):

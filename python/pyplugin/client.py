@@ -115,7 +115,7 @@ class Client:
 
     Raises:
         ValueError: Not exactly one of ``cmd`` (or ``runner_func``) and ``reattach`` is set, or
-            ``cmd`` is empty.
+            ``cmd`` is empty, or a string.
     """
 
     def __init__(self, config: ClientConfig) -> None:
@@ -809,7 +809,8 @@ class Client:
         elif self._state is _State.KILLED:
             remedy = "make a new Client"
         else:
-            kind, remedy = ConnectionLost, "it still runs: call it, or dial, again"
+            runs = "it still runs" if self._runner is not None else "it may still run"
+            kind, remedy = ConnectionLost, f"{runs}: call it, or dial, again"
         text = "\n".join([f"{self}: {reason}; {remedy}", *_quote(tail)]).translate(_CONTROLS)
         return lambda: kind(text, plugin=self._name, exit_code=code, stderr_tail=tail)
 
