@@ -561,6 +561,14 @@ async def test_a_start_that_is_cancelled_twice_does_not_spoil_the_next(tmp_path:
         assert await get(plugin.dispense("kv"), "bytes:1") == b"\0"
 
 
+async def test_an_interpreter_whose_name_is_too_long_for_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "plugin"
+    path.write_bytes(b"#!/" + b"a" * 3000)
+    path.chmod(0o700)
+    with pytest.raises(HandshakeError, match=r"aaa', which does not exist: install it"):
+        await client([str(path)]).start()
+
+
 async def test_a_second_start_knows_nothing_of_the_first(tmp_path: Path) -> None:
     path = tmp_path / "plugin"
     path.write_text("#!/bin/sh\necho first failure >&2; exit 3\n")

@@ -106,18 +106,6 @@ async def test_serve_for_the_second_time(code: str) -> None:
     assert b"name all plugins in one ServeConfig" in err
 
 
-async def test_serve_after_one_that_could_not() -> None:
-    code = (
-        "import os\n"
-        "os.environ['PLUGIN_MAX_PORT'] = '70000'\n"
-        "try: serve(CONFIG)\n"
-        "except SystemExit: os.environ['PLUGIN_MAX_PORT'] = '25000'\n"
-        "serve(CONFIG)"
-    )
-    async with client(serving(code)) as plugin:
-        await plugin.ping()
-
-
 @pytest.mark.parametrize(
     ("variables", "cause", "remedy"),
     [

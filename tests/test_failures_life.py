@@ -135,11 +135,13 @@ async def test_a_sub_channel_whose_server_was_closed() -> None:
 
 async def test_a_plugin_of_which_only_the_address_is_known() -> None:
     """Nobody can tell this client whether it lives."""
-    async with client() as first, timeout(LIMIT):
-        async with attach(changed(first.reattach_config(), test=True)) as second:
-            await first.kill()
-            with pytest.raises(ConnectionLost) as raised:
-                await second.ping()
+    async with timeout(LIMIT), client() as first:
+        second = attach(changed(first.reattach_config(), test=True))
+        await second.start()
+        await first.kill()
+        with pytest.raises(ConnectionLost) as raised:
+            await second.ping()
+        await second.kill()
     assert_tells(raised.value, ATTACHED, "cannot connect", "it may still run: call it")
 
 

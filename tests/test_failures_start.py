@@ -131,16 +131,6 @@ async def test_no_such_interpreter(program: Any) -> None:
     )
 
 
-async def test_an_interpreter_whose_name_is_too_long_for_a_file(program: Any) -> None:
-    await assert_start_fails(
-        program(b"#!/" + b"a" * 3000),
-        HandshakeError,
-        plugin=MINE,
-        cause="aaa', which does not exist",
-        remedy="install it, or change the first line",
-    )
-
-
 async def test_windows_line_ends(program: Any) -> None:
     await assert_start_fails(
         program(b"#!/bin/sh\r\n"),

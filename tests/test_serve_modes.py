@@ -15,7 +15,7 @@ import pytest
 from grpclib.exceptions import GRPCError
 
 from pyplugin import Client, HandshakeError, ReattachConfig
-from tests.fixtures import client, config, is_alive
+from tests.fixtures import client, config, is_alive, script
 from tests.fixtures.authors import AuthorPlugin, Request
 from tests.fixtures.logs import LIMIT, Keep, new_logger
 
@@ -28,6 +28,20 @@ LOOPS = ["asyncio", "uvloop"]
 
 def author(**settings: Any) -> Client:
     return client(AUTHOR, plugins={"kv": AuthorPlugin()}, **settings)
+
+
+async def test_serve_after_one_that_could_not() -> None:
+    code = (
+        "import os\n"
+        "from pyplugin import HandshakeConfig, ServeConfig, serve\n"
+        "config = ServeConfig(HandshakeConfig(1, 'BASIC_PLUGIN', 'hello'), {})\n"
+        "os.environ['PLUGIN_MAX_PORT'] = '70000'\n"
+        "try: serve(config)\n"
+        "except SystemExit: os.environ['PLUGIN_MAX_PORT'] = '25000'\n"
+        "serve(config)"
+    )
+    async with client(script(code)) as plugin:
+        await plugin.ping()
 
 
 # serve_async
