@@ -1,4 +1,4 @@
-"""A plugin's server under h2spec, the conformance tests of HTTP/2 and HPACK (RFC 9113, RFC 7541)."""
+"""A plugin's server under h2spec, the conformance tests of HTTP/2 (RFC 9113, RFC 7541)."""
 
 from __future__ import annotations
 
