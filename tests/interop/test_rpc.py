@@ -166,11 +166,9 @@ async def test_deadlines(peers: Peers, tmp_path: Path) -> None:
         assert await do(channel, "Deadline") == [b"none"]
         (left,) = await do(channel, "Deadline", timeout=3600)
         assert 3_500_000 < int(left) <= 3_600_000
-        with pytest.raises((asyncio.TimeoutError, GRPCError)) as raised:
-            await do(channel, "Hang", timeout=0.05)
-        # It depends on whose clock is the first.
-        if isinstance(raised.value, GRPCError):
-            assert raised.value.status is Status.DEADLINE_EXCEEDED
+        for _ in range(10):  # now this side's clock is the first, now Go's
+            with pytest.raises(asyncio.TimeoutError):
+                await do(channel, "Hang", timeout=0.02)
         await do(channel, "Ends")
 
 

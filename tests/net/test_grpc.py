@@ -170,10 +170,9 @@ async def test_a_status_that_a_handler_chose_is_not_logged(
 async def test_a_deadline_reaches_the_handler() -> None:
     servicer = Servicer()
     async with pair(servicer) as (channel, _):
-        # The server's clock may be the faster one.
-        with pytest.raises((asyncio.TimeoutError, GRPCError)) as raised:
-            await get(channel, "wait", timeout=0.05)
-        assert getattr(raised.value, "status", Status.DEADLINE_EXCEEDED) is Status.DEADLINE_EXCEEDED
+        for _ in range(10):  # now this side's clock is the first, now the server's
+            with pytest.raises(asyncio.TimeoutError):
+                await get(channel, "wait", timeout=0.02)
         assert await get(channel, "bytes:1") == b"\0"
 
 

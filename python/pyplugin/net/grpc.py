@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         Coroutine,
         Generator,
         Iterator,
+        Mapping,
         Sequence,
     )
 
@@ -78,6 +79,8 @@ _CONNECTION_WINDOW_BYTES = 2**31 - 1
 _MAX_STATUS_MESSAGE_CHARACTERS = 4096
 # Longest message that is taken apart of a stream whose messages are short.
 _MAX_ENCODED_BYTES = 16 * 2**20
+# By how much the clocks of both sides may tell a call's deadline apart, in seconds.
+_DEADLINES_APART = 0.05
 # How long a closing connection may take to flush and to end TLS, in seconds.
 _CLOSE_TIMEOUT = 1.0
 # How long a client of a server may take to begin, in seconds.
@@ -242,14 +245,21 @@ class _Connection(grpclib.protocol.Connection):
 
     Attributes:
         waiting: Streams of calls that wait for their turn to be opened.
+        calls: Streams of those that are under way, by their numbers.
         on_close: What else is to be done when grpclib closes it, to whose ping no answer came.
     """
 
     closed: bool = False
     on_close: Callable[[], object] | None = None
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(
+        self, connection: Any, transport: asyncio.Transport, config: Configuration
+    ) -> None:
+        # grpclib would ask h2's streams whether there are calls.
+        any_time = dataclasses.replace(config, _keepalive_permit_without_calls=True)
+        super().__init__(connection, transport, config=any_time)
+        self._pings_without_calls = config._keepalive_permit_without_calls
+        self.calls: Mapping[int, grpclib.protocol.Stream] = {}
         self.waiting: weakref.WeakSet[grpclib.protocol.Stream] = weakref.WeakSet()
 
     def create_stream(
@@ -262,6 +272,10 @@ class _Connection(grpclib.protocol.Connection):
         stream = _ClientStream(self, self._connection, self._transport, wrapper=wrapper)
         self.waiting.add(stream)
         return stream
+
+    def _is_need_send_ping(self) -> bool:
+        is_wanted = self._pings_without_calls or bool(self.calls)
+        return is_wanted and super()._is_need_send_ping()
 
     async def room(self) -> None:
         """Waits until more may be written; others that waited may have written since."""
@@ -291,6 +305,7 @@ class _EventsProcessor(grpclib.protocol.EventsProcessor):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.connection.calls = self.streams
         self.processors: dict[Any, Any] = {
             Http2Event.REQUEST: self.process_request_received,
             Http2Event.RESPONSE: self.process_response_received,
@@ -426,7 +441,7 @@ class _Protocol(grpclib.protocol.H2Protocol):
             stream_window=self.config.http2_stream_window_size,
             connection_window=self.config.http2_connection_window_size,
         )
-        self.connection = _Connection(connection, self.transport, config=self.config)
+        self.connection = _Connection(connection, self.transport, self.config)
         self.processor: _EventsProcessor = self.processor_class(self.handler, self.connection)
         self.connection.flush()
         self.connection.initialize()
@@ -546,6 +561,13 @@ class _Call(grpclib.client.Stream[Any, Any]):
     async def recv_trailing_metadata(self) -> None:
         with _readable():
             await super().recv_trailing_metadata()
+
+    def _raise_for_grpc_status(self, status: Status, message: str | None, details: Any) -> None:
+        # The peer's clock may win over this side's own by a moment.
+        is_late = self._deadline and self._deadline.time_remaining() < _DEADLINES_APART
+        if status is Status.DEADLINE_EXCEEDED and is_late:
+            raise asyncio.TimeoutError("Deadline exceeded")
+        super()._raise_for_grpc_status(status, message, details)
 
 
 @contextlib.contextmanager
