@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
-.PHONY: demo test test-python soak check check-protobuf wheel sdist check-dist
-.PHONY: bench bench-logs bench-broker bench-mux bench-rpc fuzz protos docs clean
+.PHONY: demo test test-python soak packaging check check-protobuf wheel sdist check-dist
+.PHONY: bench bench-logs bench-broker bench-mux bench-rpc bench-packaging fuzz protos docs clean
 
 # Both ways of talking: insecure, and over mutual TLS with throw-away P-521 certificates.
 demo: $(VENV)/.built
@@ -26,6 +26,11 @@ test-python: $(VENV)/.built
 # all with PYTEST_OPTIONS='--loop uvloop', or asyncio.
 soak: $(VENV)/.built
 	SOAK=1 $(BIN)/python -m pytest tests/soak tests/interop/test_rpc.py --timeout=1800 $(PYTEST_OPTIONS)
+
+# Plugins packed in every way of docs/packaging.md, PyInstaller included, and the provider of
+# docs/terraform.md under the terraform and tofu in PATH.
+packaging: $(VENV)/.built
+	PACKAGING=1 $(BIN)/python -m pytest tests/packaging --timeout=900 $(PYTEST_OPTIONS)
 
 check: $(VENV)/.built
 	cargo fmt --check
@@ -59,6 +64,10 @@ bench-mux: $(VENV)/.built
 
 bench-rpc: $(VENV)/.built
 	$(BIN)/python -m benches.rpc
+
+# Takes minutes to pack what it measures; no part of `make bench`.
+bench-packaging: $(VENV)/.built
+	$(BIN)/python -m benches.packaging
 
 # Needs a nightly Rust and cargo-fuzz. What it finds goes to rust/fuzz/artifacts; the inputs it makes are
 # no seeds.
