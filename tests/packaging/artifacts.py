@@ -120,7 +120,7 @@ class Environment:
 
 def copied(folder: Path) -> Environment:
     """Made in seconds and without a network, of what this Python has installed."""
-    venv.create(folder)
+    venv.create(folder, symlinks=True)
     made = Environment(folder)
     for name in closure("python-plugin"):
         copy(name, made.site)
@@ -150,7 +150,7 @@ def installed() -> Environment:
     done = BUILD / "made-with.txt"
     if not done.exists() or done.read_text() != recipe:
         shutil.rmtree(made.folder, ignore_errors=True)
-        venv.create(made.folder)
+        venv.create(made.folder, symlinks=True)
         run(*installer(made), wheel, *tools)
         # For uv, which is to ask no registry.
         run(*pip[:3], "download", "--quiet", "--dest", wheels, wheel)

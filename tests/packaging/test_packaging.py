@@ -67,10 +67,14 @@ class Artifact:
         return found
 
     async def end(self) -> None:
-        """Waits until none runs."""
-        async with timeout(PEER_TIMEOUT):
-            while self.processes():  # noqa: ASYNC110 -- they are nobody's children here
-                await asyncio.sleep(0.01)
+        """Waits until none runs; ends those that do not end."""
+        try:
+            async with timeout(PEER_TIMEOUT):
+                while self.processes():  # noqa: ASYNC110 -- they are nobody's children here
+                    await asyncio.sleep(0.01)
+        finally:
+            for pid in self.processes():
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
