@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import xml.etree.ElementTree
 from typing import TYPE_CHECKING, Any
 
 import grpclib.server
+import pytest
 
 from pyplugin import ServeTestConfig
+from pyplugin.constants import ENV_HTTP2
 from tests.test_serve_test_config import served
 
 from .peers import MARKS
@@ -17,11 +20,12 @@ from .peers import MARKS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from .peers import Peers
 
-pytestmark = MARKS
+pytestmark = [
+    *MARKS,
+    pytest.mark.skipif(os.environ.get(ENV_HTTP2) == "h2", reason="h2 takes what h2spec refuses"),
+]
 
 TESTS = 145
 # More streams than the server allows, where it sets no limit.

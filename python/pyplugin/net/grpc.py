@@ -553,7 +553,8 @@ class _Call(grpclib.client.Stream[Any, Any]):
     async def recv_message(self) -> Any:
         with _readable():
             message = await super().recv_message()
-        if message is None and not (self._cardinality.server_streaming or self._messages_received):
+        is_due = self._cardinality is Cardinality.UNARY_UNARY and not self._messages_received
+        if message is None and is_due:
             await self._maybe_finish()
             raise GRPCError(Status.INTERNAL, "the peer's answer has no message")
         return message
