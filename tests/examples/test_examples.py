@@ -175,7 +175,7 @@ def test_supervisor(variables: dict[str, str]) -> None:
 
 def test_supervisor_gives_up(tmp_path: Path) -> None:
     last = failure("supervisor/host.py", "4", cwd=tmp_path).splitlines()[-1]
-    assert last.startswith("Error: the plugin was given up after 3 restarts in a row: plugin")
+    assert last.startswith("Error: plugin 'plugin.py' was given up after 3 restarts in a row")
     assert last.endswith("exited with status 3")
 
 

@@ -84,7 +84,7 @@ async def test_nobody_is_there(tmp_path: Path) -> None:
         (StartTimeout, [tmp_path / "missing", file, tmp_path, dead]),
         (HandshakeError, [file / "s", loop]),
     ):
-        seconds = 0.5 if kind is StartTimeout else LIMIT
+        seconds = 2.0 if kind is StartTimeout else LIMIT
         lines = [line(path) for path in paths]
         for error in await errors_of(tmp_path, lines, start_timeout=seconds):
             assert type(error) is kind, error
