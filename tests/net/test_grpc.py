@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -586,6 +587,19 @@ async def test_a_call_and_its_answer_are_a_write_each() -> None:
         for _ in range(10):
             assert await get(channel, "bytes:1000") == bytes(1000)
         assert [end.count for end in writes] == [10, 10]
+
+
+async def test_calls_leave_no_garbage() -> None:
+    async with pair(Servicer()) as (channel, _):
+        await get(channel, "bytes:1")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                await get(channel, "bytes:1")
+            assert gc.collect() < 100
+        finally:
+            gc.enable()
 
 
 async def test_a_request_without_a_message_leaves_at_once() -> None:

@@ -871,7 +871,8 @@ class PluginServer(grpclib.server.Server):
         return _ServerProtocol(self, self._connections, handler, self._config, self._h2_config)
 
     async def _on_request(self, event: grpclib.events.RecvRequest) -> None:
-        handle = event.method_func
+        # The event itself would hold what holds it.
+        handle, name = event.method_func, event.method_name
 
         async def handle_and_report(stream: grpclib.server.Stream[Any, Any]) -> None:
             protocol_stream = cast("_ServerStream", stream._stream)
@@ -885,11 +886,11 @@ class PluginServer(grpclib.server.Server):
                 # The peer is gone or cancelled the call; nobody is there to be told.
                 raise GRPCError(Status.CANCELLED, str(error)) from error
             except Exception as error:
-                self._logger.exception("%s raised", event.method_name)
+                self._logger.exception("%s raised", name)
                 raise GRPCError(Status.UNKNOWN, _status_message(error)) from error
             if _has_no_answer(stream):
                 text = (
-                    f"{event.method_name} returned without sending a message: it must "
+                    f"{name} returned without sending a message: it must "
                     "`await stream.send_message(...)`"
                 )
                 self._logger.error("%s", text)
