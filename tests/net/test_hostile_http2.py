@@ -547,6 +547,15 @@ async def test_a_hostile_client(attack: Attack) -> None:
             assert (await wire.until(DATA)).stream == 9
 
 
+async def test_data_that_nobody_reads_and_a_broken_rule_behind_it() -> None:
+    async with target() as it:
+        wire = await it.connect()
+        wire.write(request(1, flags=0))
+        await wire.until(HEADERS, flags=END_STREAM)
+        wire.write(frame(DATA, 0, 1, b"x") + frame(DATA, 0, 7, b"x"))
+        assert code(await wire.end(), GOAWAY) == PROTOCOL
+
+
 async def test_ten_thousand_streams_opened_and_reset_at_once() -> None:
     async with target() as it:
         wire = await it.connect()

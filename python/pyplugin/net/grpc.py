@@ -36,7 +36,7 @@ from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.errors import ErrorCodes
-from h2.exceptions import H2Error, StreamClosedError, TooManyStreamsError
+from h2.exceptions import H2Error, ProtocolError, StreamClosedError, TooManyStreamsError
 
 from .._compat import timeout
 from .._rust import Http2Event
@@ -283,8 +283,10 @@ class _Connection(grpclib.protocol.Connection):
             await self.write_ready.wait()
 
     def ack(self, stream_id: int, size: int) -> None:
+        # What broke the connection may have come at once with the data, and is dealt with next.
         if not self.closed:
-            super().ack(stream_id, size)
+            with contextlib.suppress(ProtocolError):
+                super().ack(stream_id, size)
 
     def flush(self) -> None:
         # What waits for a peer that reads nothing is in one place, which has bounds.
