@@ -504,6 +504,28 @@ async def test_a_cancelled_handler_is_left_to_clean_up() -> None:
     assert servicer.is_tidy
 
 
+async def test_a_handler_that_sends_as_it_cleans_up_does_not_wait_for_a_peer_that_is_gone() -> None:
+    class Insistent(Servicer):
+        async def Get(self, stream: Any) -> None:
+            await stream.recv_message()
+            try:
+                await self._do("wait", "")
+            finally:
+                await stream.send_message(kv_pb2.GetResponse())
+                self.go_on.set()
+
+    servicer = Insistent()
+    async with pair(servicer) as (channel, server):
+        call = asyncio.ensure_future(get(channel, "k"))
+        await servicer.waiting.acquire()
+        (served,) = server._connections
+        served.pause_writing()
+        assert channel.live is not None
+        channel.live.transport.abort()
+        await asyncio.gather(call, return_exceptions=True)
+        await servicer.go_on.wait()
+
+
 async def test_a_host_name_that_cannot_be_looked_up_is_unavailable() -> None:
     tasks = TaskScope("test", LOGGER)
     channel = PluginChannel(Address("tcp", f"{'a' * 70}:80"), tls=None, tasks=tasks)

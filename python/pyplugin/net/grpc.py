@@ -350,6 +350,8 @@ class _ServerEventsProcessor(_EventsProcessor):
             self.connection.close()
         else:
             super().close(reason)
+        # Handlers that clean up may send, to no effect, and do not wait for a peer that is gone.
+        self.connection.resume_writing()
         self.processors = {}
 
 
