@@ -554,6 +554,25 @@ async def test_an_answer_before_everything_was_sent_stands() -> None:
             await stream.end()
 
 
+@pytest.mark.parametrize("is_paused", [False, True], ids=["window", "transport"])
+async def test_an_answer_stands_when_the_rest_cannot_be_sent_any_more(is_paused: bool) -> None:
+    async with hand_driven() as (channel, peer):
+        async with streaming(channel) as stream:
+            await stream.send_message(kv_pb2.GetRequest(key="one"))
+            stream_id = await peer.request()
+            assert channel.live is not None
+            if is_paused:
+                channel.live.pause_writing()
+            rest = asyncio.ensure_future(stream.send_message(kv_pb2.GetRequest(key="k" * 2**17)))
+            await asyncio.sleep(0)
+            peer.answer(stream_id, b"enough")
+            peer.send()
+            assert (await stream.recv_message()).value == b"enough"
+            assert not rest.done()
+            peer.writer.transport.abort()
+            await rest
+
+
 async def test_an_error_before_everything_was_sent_is_the_calls() -> None:
     servicer = Servicer()
     async with pair(servicer) as (channel, _):

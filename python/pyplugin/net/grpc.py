@@ -234,6 +234,13 @@ class _ClientStream(_Stream):
         with contextlib.suppress(StreamClosedError):
             await super().reset(error_code)
 
+    def give_up(self) -> None:
+        """Lets whoever waits to send find out that nothing more is wanted."""
+        with contextlib.suppress(H2Error):
+            self._h2_connection.reset_stream(self.id)
+        self.connection.resume_writing()
+        self.window_updated.set()
+
     def _ended_early(self, error: H2Error) -> None:
         # RFC 9113 §8.1: a complete answer stands, and what was still to be sent is not wanted.
         if not _succeeded(self):
@@ -380,7 +387,12 @@ class _ClientEventsProcessor(_EventsProcessor):
         self.connection.close()
         self.handler.close()
         self.processors = {}
-        ended = [stream for stream in self.streams.values() if not _succeeded(stream)]
+        ended = []
+        for stream in self.streams.values():
+            if _succeeded(stream):
+                cast("_ClientStream", stream).give_up()
+            else:
+                ended.append(stream)
         self.fail([*ended, *self.connection.waiting], reason)
 
     def process_stream_ended(self, event: Any) -> None:

@@ -152,6 +152,8 @@ class _H2Connection(H2Connection):
     def send_data(  # type: ignore[override]  # Http2Connection's
         self, stream_id: int, data: bytes, end_stream: bool = False, *, start: int = 0
     ) -> int:
+        if not self.is_open(stream_id):
+            raise StreamClosedError(stream_id)
         window = self.local_flow_control_window(stream_id)
         chunk = data[start : start + max(0, min(window, self.max_outbound_frame_size))]
         is_last = start + len(chunk) == len(data)
