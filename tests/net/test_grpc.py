@@ -23,6 +23,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, SettingsAcknowledged
+from h2.exceptions import NoAvailableStreamIDError
 from hyperframe.frame import GoAwayFrame, PingFrame
 
 from pyplugin import mtls
@@ -599,6 +600,82 @@ async def test_the_end_of_a_stream_that_cannot_be_sent_hears_of_the_loss() -> No
             assert raised.value.status is Status.UNAVAILABLE
             with pytest.raises(GRPCError):
                 await stream.recv_message()
+
+
+async def explained(channel: PluginChannel) -> asyncio.Event:
+    """Lets the channel find out why connections are lost, once the event is set."""
+    go_on = asyncio.Event()
+
+    async def explain(_: str) -> Callable[[], GRPCError]:
+        await go_on.wait()
+        return lambda: GRPCError(Status.UNAVAILABLE, "explained")
+
+    channel.explain = explain
+    return go_on
+
+
+async def test_a_call_that_waits_to_be_sent_hears_why_the_connection_is_over() -> None:
+    async with hand_driven() as (channel, peer):
+        go_on = await explained(channel)
+        connecting = asyncio.ensure_future(channel.connect())
+        await peer.accepted.wait()
+        await connecting
+        assert channel.live is not None
+        channel.live.pause_writing()
+        call = asyncio.ensure_future(get(channel, "k"))
+        await asyncio.sleep(0)
+        peer.writer.write(bytes(9))
+        await channel.live.lost
+        go_on.set()
+        with pytest.raises(GRPCError, match="explained"):
+            await call
+
+
+async def test_a_call_that_waits_for_a_stream_of_a_leaving_peer_is_unavailable() -> None:
+    async with hand_driven() as (channel, peer):
+        go_on = await explained(channel)
+        first = asyncio.ensure_future(get(channel, "k"))
+        stream_id = await peer.request()
+        peer.h2.update_settings({3: 1})
+        peer.send()
+        await peer.until_settings_count()
+        second = asyncio.ensure_future(get(channel, "k"))
+        await asyncio.sleep(0)
+        peer.answer(stream_id, b"v")
+        peer.send(go_away())
+        assert await first == b"v"
+        go_on.set()
+        with pytest.raises(GRPCError) as raised:
+            await second
+        assert raised.value.status is Status.UNAVAILABLE
+
+
+class Exhausted:
+    """An HTTP/2 connection that has used every stream id."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.connection, name)
+
+    def get_next_available_stream_id(self) -> int:
+        raise NoAvailableStreamIDError
+
+
+async def test_a_connection_without_stream_ids_makes_way_for_another() -> None:
+    async with pair(Servicer()) as (channel, _):
+        await get(channel, "bytes:1")
+        live: Any = channel.live
+        live.connection._connection = Exhausted(live.connection._connection)
+        with pytest.raises(GRPCError) as raised:
+            await get(channel, "bytes:1")
+        assert raised.value.status is Status.UNAVAILABLE
+        assert await get(channel, "bytes:1") == b"\0"
+        await live.lost
 
 
 # What leaves together, and when

@@ -202,13 +202,21 @@ class _ClientStream(_Stream):
     ) -> Callable[[], None]:
         while True:
             await self.connection.room()
-            stream_id = self._h2_connection.get_next_available_stream_id()
+            if self.connection.closed:
+                raise GRPCError(Status.UNAVAILABLE, "the connection was lost before the call")
             try:
+                stream_id = self._h2_connection.get_next_available_stream_id()
                 self._h2_connection.send_headers(stream_id, headers, end_stream)
             except TooManyStreamsError:
                 self.connection.stream_close_waiter.clear()
                 await self.connection.stream_close_waiter.wait()
                 continue
+            except ProtocolError as error:
+                # The peer has gone away while this call waited, or every stream id was used.
+                self.connection.waiting.discard(self)
+                reason = f"the connection takes no more calls: {error}"
+                cast("_ClientEventsProcessor", _processor).drain(reason)
+                raise GRPCError(Status.UNAVAILABLE, reason) from error
             self.init_stream(stream_id, self.connection)
             release = _processor.register(self)
             # A message that follows takes it along.
@@ -345,8 +353,8 @@ class _EventsProcessor(grpclib.protocol.EventsProcessor):
 
     def process_failure(self, event: Any) -> None:
         """Tells a peer what it did wrong, and closes the connection."""
-        self.connection.resume_writing()
-        self.connection.flush()
+        # Whoever waits to write goes on waiting, to be told why the connection is gone.
+        grpclib.protocol.Connection.flush(self.connection)
         self.close(f"the peer broke the HTTP/2 protocol: {event.reason}")
 
 
@@ -380,6 +388,13 @@ class _ClientEventsProcessor(_EventsProcessor):
 
         return release_and_close
 
+    def drain(self, reason: str) -> None:
+        """Lets the next call connect anew, and closes when no call is left."""
+        self.handler.close()
+        self.draining = True
+        if not self.streams:
+            self.close(reason)
+
     def close(self, reason: str = "Connection closed") -> None:
         if self.is_closed:
             return
@@ -406,15 +421,12 @@ class _ClientEventsProcessor(_EventsProcessor):
         super().process_stream_ended(event)
 
     def process_connection_terminated(self, event: Any) -> None:
-        # The next call connects anew. RFC 9113 §6.8: streams above the last id were not processed.
-        self.handler.close()
-        self.draining = True
+        # RFC 9113 §6.8: streams above the last id were not processed.
         last = event.last_stream_id or 0
         unprocessed = [stream for number, stream in self.streams.items() if number > last]
         reason = f"the peer went away, HTTP/2 error code {event.error_code}"
         self.fail([*unprocessed, *self.connection.waiting], reason)
-        if not self.streams:
-            self.close(reason)
+        self.drain(reason)
 
     def process_stream_reset(self, event: Any) -> None:
         stream = self.streams.get(event.stream_id)
