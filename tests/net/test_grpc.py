@@ -18,18 +18,19 @@ import kv_grpc
 import kv_pb2
 import pytest
 from grpclib.client import StreamUnaryMethod
+from grpclib.config import Configuration
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import RequestReceived, SettingsAcknowledged
+from h2.events import PingReceived, RequestReceived, SettingsAcknowledged
 from h2.exceptions import NoAvailableStreamIDError
 from hyperframe.frame import GoAwayFrame, PingFrame
 
 from pyplugin import mtls
 from pyplugin.constants import ENV_HTTP2
 from pyplugin.environment import PluginEnvironment
-from pyplugin.net.grpc import PluginChannel, PluginServer
+from pyplugin.net.grpc import PluginChannel, PluginServer, configured
 from pyplugin.net.tasks import TaskScope
 from pyplugin.net.transport import Address, Listener, open_listener
 from tests.fixtures.plugin import KVServicer
@@ -81,10 +82,10 @@ async def pair(
 
 @contextlib.asynccontextmanager
 async def channel_to(
-    listener: Listener, *, tls: ssl.SSLContext | None = None
+    listener: Listener, *, tls: ssl.SSLContext | None = None, **options: Any
 ) -> AsyncIterator[PluginChannel]:
     tasks = TaskScope("test", LOGGER)
-    channel = PluginChannel(listener.address, tls=tls, tasks=tasks)
+    channel = PluginChannel(listener.address, tls=tls, tasks=tasks, **options)
     try:
         yield channel
     finally:
@@ -285,6 +286,14 @@ class Peer:
                     return event.stream_id
             self.send()
 
+    async def pinged(self) -> None:
+        """Reads until a ping has come, and answers it."""
+        pings = 0
+        while not pings:
+            events = self.h2.receive_data(await self.reader.read(65536))
+            pings = sum(isinstance(event, PingReceived) for event in events)
+            self.send()
+
     async def until_settings_count(self) -> None:
         """Reads until the client has taken in new settings."""
         while True:
@@ -302,11 +311,11 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def hand_driven() -> AsyncIterator[tuple[PluginChannel, Peer]]:
+async def hand_driven(**options: Any) -> AsyncIterator[tuple[PluginChannel, Peer]]:
     listener = open_listener(PluginEnvironment())
     peer = Peer()
     server = await asyncio.start_unix_server(peer, sock=listener.sock)
-    async with channel_to(listener) as channel:
+    async with channel_to(listener, **options) as channel:
         try:
             yield channel, peer
         finally:
@@ -676,6 +685,24 @@ async def test_a_connection_without_stream_ids_makes_way_for_another() -> None:
         assert raised.value.status is Status.UNAVAILABLE
         assert await get(channel, "bytes:1") == b"\0"
         await live.lost
+
+
+async def test_keepalive_pings_go_on_as_long_as_there_are_calls() -> None:
+    keepalive = configured(
+        Configuration(
+            _keepalive_time=0.01,
+            _keepalive_permit_without_calls=True,
+            _http2_max_pings_without_data=1,
+            _http2_min_sent_ping_interval_without_data=0.001,
+        )
+    )
+    async with hand_driven(configuration=keepalive) as (channel, peer):
+        for _ in range(3):
+            call = asyncio.ensure_future(get(channel, "k"))
+            peer.answer(await peer.request(), b"v")
+            peer.send()
+            assert await call == b"v"
+            await peer.pinged()
 
 
 # What leaves together, and when

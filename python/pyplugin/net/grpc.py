@@ -148,6 +148,8 @@ class _Stream(grpclib.protocol.Stream):
         while True:
             await self.connection.room()
             sent = self._h2_connection.send_data(self.id, data, end_stream, start=start)
+            # Else there are no keepalive pings after the first ones.
+            self.connection.data_send_process()
             start += sent
             if start == len(data):
                 self._let_go()
