@@ -91,7 +91,9 @@ impl Http2Connection {
     }
 
     #[pyo3(signature = (data, /))]
-    fn receive_data(&mut self, data: &Bound<'_, PyBytes>) -> PyResult<Vec<Http2Event>> {
+    // Borrowed for an event at a time: to make a list may collect garbage, and what finalizers do
+    // with streams comes here.
+    fn receive_data(slf: &Bound<'_, Self>, data: &Bound<'_, PyBytes>) -> PyResult<Vec<Http2Event>> {
         let py = data.py();
         let mut chunk = data.as_bytes();
         let mut events = Vec::new();
@@ -99,7 +101,8 @@ impl Http2Connection {
         let mut pieces = Vec::new();
         let mut stream = 0;
         loop {
-            let event = match self.connection.receive(&mut chunk) {
+            let received = slf.try_borrow_mut()?.connection.receive(&mut chunk);
+            let event = match received {
                 Ok(event) => event,
                 Err(error) if events.is_empty() && pieces.is_empty() => return Err(error.into()),
                 // That was told.
@@ -138,13 +141,13 @@ impl Http2Connection {
     #[pyo3(signature = (stream_id, headers, /, end_stream=false))]
     #[allow(clippy::needless_pass_by_value, reason = "Python's list is taken apart anyway")]
     fn send_headers(
-        &mut self,
+        slf: &Bound<'_, Self>,
         stream_id: StreamId,
         headers: Vec<(PyBackedStr, PyBackedStr)>,
         end_stream: bool,
     ) -> PyResult<()> {
         let fields = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        Ok(self.connection.send_headers(stream_id, fields, end_stream)?)
+        Ok(slf.try_borrow_mut()?.connection.send_headers(stream_id, fields, end_stream)?)
     }
 
     #[pyo3(signature = (stream_id, data, /, end_stream=false, *, start=0))]
