@@ -303,9 +303,7 @@ class Peer:
 
     def answer(self, stream_id: int, value: bytes, status: str = "0") -> None:
         message = kv_pb2.GetResponse(value=value).SerializeToString()
-        self.h2.send_headers(
-            stream_id, [(":status", "200"), ("content-type", "application/grpc")]
-        )
+        self.h2.send_headers(stream_id, [(":status", "200"), ("content-type", "application/grpc")])
         self.h2.send_data(stream_id, b"\0" + len(message).to_bytes(4, "big") + message)
         self.h2.send_headers(stream_id, [("grpc-status", status)], end_stream=True)
 
@@ -381,9 +379,7 @@ async def test_half_an_answer_and_a_hang_up_is_unavailable() -> None:
     async with hand_driven() as (channel, peer):
         call = asyncio.ensure_future(get(channel, "k"))
         stream_id = await peer.request()
-        peer.h2.send_headers(
-            stream_id, [(":status", "200"), ("content-type", "application/grpc")]
-        )
+        peer.h2.send_headers(stream_id, [(":status", "200"), ("content-type", "application/grpc")])
         peer.h2.send_data(stream_id, b"\0\0\0")
         peer.send(go_away())
         peer.writer.close()
@@ -552,35 +548,33 @@ def streaming(channel: PluginChannel) -> Any:
 
 
 async def test_an_answer_before_everything_was_sent_stands() -> None:
-    async with hand_driven() as (channel, peer):
-        async with streaming(channel) as stream:
-            await stream.send_message(kv_pb2.GetRequest(key="one"))
-            stream_id = await peer.request()
-            peer.answer(stream_id, b"enough")
-            peer.h2.reset_stream(stream_id, error_code=0)
-            peer.send()
-            assert (await stream.recv_message()).value == b"enough"
-            await stream.send_message(kv_pb2.GetRequest(key="two"))
-            await stream.end()
+    async with hand_driven() as (channel, peer), streaming(channel) as stream:
+        await stream.send_message(kv_pb2.GetRequest(key="one"))
+        stream_id = await peer.request()
+        peer.answer(stream_id, b"enough")
+        peer.h2.reset_stream(stream_id, error_code=0)
+        peer.send()
+        assert (await stream.recv_message()).value == b"enough"
+        await stream.send_message(kv_pb2.GetRequest(key="two"))
+        await stream.end()
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["window", "transport"])
 async def test_an_answer_stands_when_the_rest_cannot_be_sent_any_more(is_paused: bool) -> None:
-    async with hand_driven() as (channel, peer):
-        async with streaming(channel) as stream:
-            await stream.send_message(kv_pb2.GetRequest(key="one"))
-            stream_id = await peer.request()
-            assert channel.live is not None
-            if is_paused:
-                channel.live.pause_writing()
-            rest = asyncio.ensure_future(stream.send_message(kv_pb2.GetRequest(key="k" * 2**17)))
-            await asyncio.sleep(0)
-            peer.answer(stream_id, b"enough")
-            peer.send()
-            assert (await stream.recv_message()).value == b"enough"
-            assert not rest.done()
-            peer.writer.transport.abort()
-            await rest
+    async with hand_driven() as (channel, peer), streaming(channel) as stream:
+        await stream.send_message(kv_pb2.GetRequest(key="one"))
+        stream_id = await peer.request()
+        assert channel.live is not None
+        if is_paused:
+            channel.live.pause_writing()
+        rest = asyncio.ensure_future(stream.send_message(kv_pb2.GetRequest(key="k" * 2**17)))
+        await asyncio.sleep(0)
+        peer.answer(stream_id, b"enough")
+        peer.send()
+        assert (await stream.recv_message()).value == b"enough"
+        assert not rest.done()
+        peer.writer.transport.abort()
+        await rest
 
 
 async def test_an_error_before_everything_was_sent_is_the_calls() -> None:
@@ -595,20 +589,19 @@ async def test_an_error_before_everything_was_sent_is_the_calls() -> None:
 
 
 async def test_the_end_of_a_stream_that_cannot_be_sent_hears_of_the_loss() -> None:
-    async with hand_driven() as (channel, peer):
-        async with streaming(channel) as stream:
-            await stream.send_message(kv_pb2.GetRequest(key="one"))
-            await peer.request()
-            assert channel.live is not None
-            channel.live.pause_writing()
-            end = asyncio.ensure_future(stream.end())
-            await asyncio.sleep(0)
-            peer.writer.transport.abort()
-            with pytest.raises(GRPCError) as raised:
-                await end
-            assert raised.value.status is Status.UNAVAILABLE
-            with pytest.raises(GRPCError):
-                await stream.recv_message()
+    async with hand_driven() as (channel, peer), streaming(channel) as stream:
+        await stream.send_message(kv_pb2.GetRequest(key="one"))
+        await peer.request()
+        assert channel.live is not None
+        channel.live.pause_writing()
+        end = asyncio.ensure_future(stream.end())
+        await asyncio.sleep(0)
+        peer.writer.transport.abort()
+        with pytest.raises(GRPCError) as raised:
+            await end
+        assert raised.value.status is Status.UNAVAILABLE
+        with pytest.raises(GRPCError):
+            await stream.recv_message()
 
 
 async def explained(channel: PluginChannel) -> asyncio.Event:
@@ -778,13 +771,12 @@ async def test_an_answer_leaves_before_its_handler_waits(is_beside: bool) -> Non
             await stream.send_message(kv_pb2.GetResponse(value=b"early"))
 
     servicer = Lingering()
-    async with pair(servicer) as (channel, _):
-        async with kv_grpc.KVStub(channel).Get.open() as stream:
-            await stream.send_message(kv_pb2.GetRequest(key="k"), end=True)
-            reply = await stream.recv_message()
-            assert reply is not None
-            assert reply.value == b"early"
-            servicer.go_on.set()
+    async with pair(servicer) as (channel, _), kv_grpc.KVStub(channel).Get.open() as stream:
+        await stream.send_message(kv_pb2.GetRequest(key="k"), end=True)
+        reply = await stream.recv_message()
+        assert reply is not None
+        assert reply.value == b"early"
+        servicer.go_on.set()
 
 
 async def test_more_streams_than_before_are_opened_when_the_peer_allows_them() -> None:
