@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+import time
 
 import pytest
 
@@ -114,3 +116,27 @@ async def test_the_outer_of_two_timeouts_is_the_one_that_raises() -> None:
                 async with timeout(LONG):
                     await for_ever()
             raise inner.value
+
+
+async def test_the_outer_of_two_timeouts_that_run_out_at_once_is_the_one_that_raises() -> None:
+    reached = []
+    with pytest.raises(TimeoutError):
+        async with timeout(0.01):
+            with contextlib.suppress(TimeoutError):
+                async with timeout(0.01):
+                    time.sleep(0.02)  # noqa: ASYNC251  # both have run out at the next turn
+                    await for_ever()
+            reached.append("after the inner one")
+            await for_ever()
+    assert reached == []
+
+
+async def test_a_timeout_in_the_cleanup_of_another_ends_alone() -> None:
+    with pytest.raises(TimeoutError):
+        async with timeout(0):
+            try:
+                await for_ever()
+            finally:
+                with pytest.raises(TimeoutError):
+                    async with timeout(0.01):
+                        await for_ever()

@@ -145,7 +145,7 @@ class _H2Connection(H2Connection):
     def send_headers(  # type: ignore[override]  # Http2Connection's
         self, stream_id: int, headers: Any, end_stream: bool = False
     ) -> None:
-        if stream_id < self.get_next_available_stream_id() and not self.is_open(stream_id):
+        if stream_id != self.get_next_available_stream_id() and not self.is_open(stream_id):
             raise StreamClosedError(stream_id)
         super().send_headers(stream_id, headers, end_stream)
 
