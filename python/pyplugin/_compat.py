@@ -14,8 +14,8 @@ else:
     if TYPE_CHECKING:
         from types import TracebackType
 
-    # How many timeouts of a task have run out and are not left yet. Cancelled twice in one turn of the
-    # loop, a task is told once.
+    # How many timeouts of a task have run out and are not left yet. Cancelled twice in one turn of
+    # the loop, a task is told once.
     _expired: weakref.WeakKeyDictionary[asyncio.Task[object], int] = weakref.WeakKeyDictionary()
 
     class timeout:
