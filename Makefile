@@ -80,7 +80,7 @@ fuzz:
 	    -max_total_time=$(FUZZ_SECONDS) -max_len=2200) || exit 1; \
 	done
 
-# One wheel a platform for every CPython. On Linux zig links, against a glibc of 2014 or musl.
+# One wheel a platform for every CPython. On Linux zig links, against glibc 2.17 or musl.
 WHEEL_TARGETS ?= x86_64-unknown-linux-gnu
 wheel: $(VENV)/.built
 	$(BIN)/python -m pip install --quiet ziglang
