@@ -138,11 +138,6 @@ class _Stream(grpclib.protocol.Stream):
         self.id = stream_id
         self.buffer = Buffer(partial(connection.ack, stream_id))
 
-    async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
-        await self.connection.room()
-        self._h2_connection.send_headers(self.id, headers, end_stream)
-        self._let_go()
-
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         start = 0
         while True:
