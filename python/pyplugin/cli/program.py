@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..host.diagnose import elf_machine
+from ..host.diagnose import elf_machine, shebang
 
 _HEAD_BYTES = 4096
 # cputype of a Mach-O header
@@ -47,9 +47,8 @@ def look_at(path: str) -> Program:
     with Path(path).open("rb") as file:
         head = file.read(_HEAD_BYTES)
     kind, machine, interpreter = "other", None, None
-    if head.startswith(b"#!"):
-        kind = "script"
-        interpreter = os.fsdecode(head[2:].split(b"\n")[0]).strip()
+    if (line := shebang(head)) is not None:
+        kind, interpreter = "script", line.strip()
     elif (machine := elf_machine(head)) is not None:
         kind = "elf"
     elif head.startswith(b"\xcf\xfa\xed\xfe"):

@@ -62,6 +62,15 @@ def plugin_name(command: Sequence[str]) -> str:
     return name
 
 
+def shebang(head: bytes) -> str | None:
+    """What a script's first line says after ``#!``; None for a file that is no script.
+
+    Args:
+        head: The first bytes of the file.
+    """
+    return os.fsdecode(head[2:].split(b"\n")[0]) if head.startswith(b"#!") else None
+
+
 def elf_machine(head: bytes) -> str | None:
     """For which processor an ELF program is, as ``platform.machine()`` names it; else None.
 
@@ -159,8 +168,8 @@ def advise(stderr_tail: Sequence[bytes]) -> str:
 def _diagnose_content(path: str, head: bytes) -> str:
     if not head:
         return f"{path!r} is empty: install it anew."
-    if head.startswith(b"#!"):
-        interpreter = os.fsdecode(head[2:].split(b"\n")[0]).strip(" \t").split(" ")[0]
+    if (line := shebang(head)) is not None:
+        interpreter = line.strip(" \t").split(" ")[0]
         if interpreter.endswith("\r"):
             return f"{path!r} has Windows line ends: with Unix ones its interpreter is found."
         if interpreter and (lack := _lack(interpreter)):
