@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benches import peers
+from benches.broker.cases import Programs
+from benches.broker.cases import prepare as prepare_broker
 from benches.broker.task import Task
 from benches.peers import Absent
 from benches.rounds import ask_host
 from pyplugin.constants import ENV_HTTP2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 GO, OURS, H2, PORT = "Go", "ours", "ours on h2", "port"
 AIO, PYVIDER = "grpc.aio", "pyvider"
@@ -54,21 +56,6 @@ class Scene:
             in_turn=max(self.in_turn // 10, 1),
             at_once=max(self.at_once // 10, self.in_flight),
         )
-
-
-@dataclass(frozen=True)
-class Programs:
-    """What the cases need.
-
-    Attributes:
-        hosts: The command of each host that can be had.
-        plugins: And of each plugin.
-        absent: Why another cannot.
-    """
-
-    hosts: Mapping[str, Sequence[str]]
-    plugins: Mapping[str, Sequence[str]]
-    absent: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -125,26 +112,15 @@ def prepare() -> Programs:
     Raises:
         Absent: There is no Go, which all is compared with.
     """
-    module = peers.ROOT / "benches" / "go"
-    host, plugin = ["-m", "benches.broker.host"], ["-m", "benches.broker.plugin"]
-    hosts: dict[str, Sequence[str]] = {
-        GO: [peers.go_program("brokerhost", "./brokerhost", module)],
-        AIO: [sys.executable, "-m", "benches.rpc.aio_host"],
-    }
-    plugins: dict[str, Sequence[str]] = {
-        GO: [peers.go_program("brokerplugin", "./brokerplugin", module)],
-        AIO: [sys.executable, "-m", "benches.rpc.aio_plugin"],
-    }
+    broker = prepare_broker()
+    hosts, plugins, absent = {**broker.hosts}, {**broker.plugins}, {**broker.absent}
+    hosts[AIO] = [sys.executable, "-m", "benches.rpc.aio_host"]
+    plugins[AIO] = [sys.executable, "-m", "benches.rpc.aio_plugin"]
     # Plugins inherit their host's variables, and have one of their own.
     for name, http2 in ((OURS, "rust"), (H2, "h2")):
-        python = [*_with({ENV_HTTP2: http2}), sys.executable]
-        hosts[name], plugins[name] = [*python, *host], [*python, *plugin]
-    absent = {}
-    try:
-        python = [str(peers.port().command[0])]
-        hosts[PORT], plugins[PORT] = [*python, *host], [*python, *plugin]
-    except Absent as reason:
-        absent[PORT] = str(reason)
+        variable = _with({ENV_HTTP2: http2})
+        hosts[name] = [*variable, *broker.hosts[OURS]]
+        plugins[name] = [*variable, *broker.plugins[OURS]]
     try:
         python = [*_with(peers.pyvider()), sys.executable]
         hosts[PYVIDER] = [*python, "-m", "benches.rpc.pyvider_host"]
