@@ -20,6 +20,7 @@ from h2.exceptions import ProtocolError
 
 from pyplugin import HandshakeError, StartTimeout, TLSError, mtls
 from pyplugin.constants import ENV_HTTP2
+from pyplugin.net.transport import Address, Listener
 from tests.fixtures.logs import LIMIT
 from tests.net.test_grpc import channel_to
 
@@ -291,28 +292,25 @@ async def test_answers_that_are_none(tmp_path: Path) -> None:
         assert words in str(error), (name, error)
 
 
+async def answered(answer: Answer, folder: Path) -> kv_pb2.GetResponse:
+    """What a call comes to that is answered so."""
+    async with listening(folder / "s", answer):
+        with socket.socket() as unused:
+            listener = Listener(unused, Address("unix", str(folder / "s")))
+            async with channel_to(listener) as channel:
+                return await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key="k"))
+
+
 @pytest.mark.parametrize("name", UNREADABLE)
 async def test_calls_whose_answers_are_none(name: str, tmp_path: Path) -> None:
-    from pyplugin.net.transport import Address, Listener
-
-    async with listening(tmp_path / "s", UNREADABLE[name]):
-        listener = Listener(socket.socket(), Address("unix", str(tmp_path / "s")))
-        async with channel_to(listener) as channel:
-            with pytest.raises(GRPCError):
-                await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key="k"))
-        listener.sock.close()
+    with pytest.raises(GRPCError):
+        await answered(UNREADABLE[name], tmp_path)
 
 
 @NOT_H2
 async def test_bytes_in_a_header_do_no_harm(tmp_path: Path) -> None:
-    from pyplugin.net.transport import Address, Listener
-
-    answer = Answer([*OK, (b"x", b"\xff\xfe")], message(b""))
-    async with listening(tmp_path / "s", answer):
-        listener = Listener(socket.socket(), Address("unix", str(tmp_path / "s")))
-        async with channel_to(listener) as channel:
-            assert (await kv_grpc.KVStub(channel).Get(kv_pb2.GetRequest(key="k"))).value == b""
-        listener.sock.close()
+    reply = await answered(Answer([*OK, (b"x", b"\xff\xfe")], message(b"")), tmp_path)
+    assert reply.value == b""
 
 
 async def test_an_answer_that_never_ends(tmp_path: Path) -> None:
