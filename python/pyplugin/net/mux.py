@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .._rust import MuxSession
 from ..constants import NETWORK_UNIX
 from ..errors import MuxClosed, MuxError
+from .reading import ReadingProtocol
 
 if TYPE_CHECKING:
     import logging
@@ -61,7 +62,7 @@ async def accept(listener: Listener, connection: MuxConnection) -> None:
         raise
 
 
-class MuxConnection(asyncio.Protocol):
+class MuxConnection(ReadingProtocol, asyncio.Protocol):
     """The one owner of the socket.
 
     Args:
