@@ -16,7 +16,7 @@ from h2.settings import SettingCodes
 
 from pyplugin import ConnectionLost, ServeConfig, ServeTestConfig, serve_async
 from pyplugin._compat import timeout
-from pyplugin.net.grpc import configured
+from pyplugin.net.grpc.connection import configured
 from tests.fixtures import HANDSHAKE, client
 from tests.fixtures.lives import LIMIT, get
 

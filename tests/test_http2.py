@@ -23,8 +23,10 @@ from hypothesis import strategies as st
 
 from pyplugin._rust import Http2Connection, Http2Event
 from pyplugin.constants import ENV_HTTP2
-from pyplugin.net import grpc
-from pyplugin.net.grpc import PluginChannel
+from pyplugin.net.grpc.call import ClientEventsProcessor, ClientStream
+from pyplugin.net.grpc.channel import PluginChannel
+from pyplugin.net.grpc.connection import Connection, Protocol
+from pyplugin.net.grpc.server import _ServerEventsProcessor, _ServerStream
 from pyplugin.net.http2 import _H2Connection, new_connection
 from pyplugin.net.tasks import TaskScope
 from pyplugin.net.transport import Address
@@ -223,10 +225,10 @@ def test_the_environment_can_choose_h2(
 # What grpclib asks of a connection and of its events, in the methods of its that are not replaced
 
 REPLACED: list[tuple[type, list[type]]] = [
-    (grpclib.protocol.Connection, [grpc._Connection]),
-    (grpclib.protocol.Stream, [grpc._ServerStream, grpc._ClientStream]),
-    (grpclib.protocol.EventsProcessor, [grpc._ServerEventsProcessor, grpc._ClientEventsProcessor]),
-    (grpclib.protocol.H2Protocol, [grpc._Protocol]),
+    (grpclib.protocol.Connection, [Connection]),
+    (grpclib.protocol.Stream, [_ServerStream, ClientStream]),
+    (grpclib.protocol.EventsProcessor, [_ServerEventsProcessor, ClientEventsProcessor]),
+    (grpclib.protocol.H2Protocol, [Protocol]),
 ]
 # Looked for before it is used; of keep-alive pings, which our configuration has none of.
 UNUSED = {"_frame_dispatch_table", "streams"}

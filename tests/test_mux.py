@@ -30,7 +30,7 @@ from pyplugin import (
 from pyplugin._compat import timeout
 from pyplugin.environment import PluginEnvironment
 from pyplugin.handshake import parse_line
-from pyplugin.net.grpc import PluginChannel
+from pyplugin.net.grpc.channel import PluginChannel
 from pyplugin.net.tasks import TaskScope
 from pyplugin.net.transport import Address
 from tests.conftest import ROOT

@@ -28,7 +28,7 @@ from pyplugin._generated.grpc_controller_grpc import GRPCControllerStub
 from pyplugin._generated.grpc_controller_pb2 import Empty
 from pyplugin.errors import TLSError
 from pyplugin.handshake import parse_line
-from pyplugin.net.grpc import PluginChannel
+from pyplugin.net.grpc.channel import PluginChannel
 from pyplugin.net.tasks import TaskScope
 from pyplugin.net.transport import Address
 from tests.fixtures import PLUGIN, client

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyplugin.errors import BrokerError, BrokerTimeout
-from pyplugin.net.grpc import configured
+from pyplugin.net.grpc.connection import configured
 from pyplugin.net.tasks import TaskScope
 from pyplugin.ways import Knocks, Means, knock
 from tests.net.test_mux import Recorder, joined
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pyplugin._generated.grpc_broker_pb2 import ConnInfo
-    from pyplugin.net.grpc import PluginChannel
+    from pyplugin.net.grpc.channel import PluginChannel
     from pyplugin.net.mux import MuxConnection, MuxStream
 
 LOGGER = logging.getLogger("tests.ways")

@@ -369,6 +369,9 @@ class Http2Connection:
         """
     def data_to_send(self) -> bytes:
         """What is to be written to the connection, empty when there is nothing."""
+    @property
+    def wants_write(self) -> bool:
+        """Whether there is any."""
     def get_next_available_stream_id(self) -> int:
         """The id that ``send_headers`` opens a stream with.
 

@@ -15,7 +15,8 @@ from ._compat import timeout as time_limit
 from ._generated import grpc_broker_grpc
 from .constants import BROKER_TIMEOUT
 from .errors import BrokerError, BrokerTimeout
-from .net.grpc import CALL_ERRORS, PluginServer, configured
+from .net.grpc.connection import CALL_ERRORS, configured
+from .net.grpc.server import PluginServer
 from .net.tasks import TaskScope
 from .ways import Knocks, ListenerAnId, Means, fail_future
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from grpclib.server import Stream
 
     from ._generated.grpc_broker_pb2 import ConnInfo
-    from .net.grpc import Explain, PluginChannel
+    from .net.grpc.channel import Explain, PluginChannel
     from .net.mux import MuxConnection
     from .net.tls import TLS
     from .net.transport import AddressTranslator, Listener
@@ -57,7 +58,7 @@ class GRPCBroker:
         explain: Finds out why a connection is gone, as in ``PluginChannel``.
         translator: Of addresses between this side and the peer, where they differ.
         peer: What errors call the other side.
-        configuration: Of its connections, as ``net.grpc.configured`` gives it.
+        configuration: Of its connections, as ``net.grpc.connection.configured`` gives it.
     """
 
     def __init__(

@@ -58,7 +58,8 @@ from .host.runner import AttachedRunnerProcess, PluginCommand, RunnerProcess
 from .host.stderr import StderrReader, check_forward
 from .host.stdio import StdioReader
 from .host.stdout import StdoutReader
-from .net.grpc import PluginChannel, configured
+from .net.grpc.channel import PluginChannel
+from .net.grpc.connection import configured
 from .net.tasks import TaskScope
 from .net.tls import OwnTLS
 from .net.transport import Address, make_socket_folder, open_listener, remove_socket
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
     from .host.process import PluginProcess
     from .host.runner import RunnerFunc
     from .mtls import Cert, Identity
-    from .net.grpc import ErrorFactory
+    from .net.grpc.channel import ErrorFactory
     from .net.mux import MuxConnection, MuxStream
     from .net.transport import AddressTranslator, Listener
     from .plugin import HasStub, PluginSet

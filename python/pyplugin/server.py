@@ -20,7 +20,8 @@ from .cookie import validate_or_exit
 from .environment import PluginEnvironment
 from .errors import TLSError
 from .handshake import format_line, negotiate_version
-from .net.grpc import PluginServer, configured
+from .net.grpc.connection import configured
+from .net.grpc.server import PluginServer
 from .net.tasks import TaskScope
 from .net.transport import open_listener
 from .plugin import Plugin, as_versioned

@@ -19,7 +19,7 @@ from ._compat import timeout as time_limit
 from ._generated.grpc_broker_pb2 import ConnInfo
 from .constants import BROKER_TIMEOUT
 from .errors import BrokerError, BrokerTimeout
-from .net.grpc import PluginChannel
+from .net.grpc.channel import PluginChannel
 from .net.transport import Address
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from grpclib.config import Configuration
 
-    from .net.grpc import Explain, Open, PluginServer
+    from .net.grpc.channel import Explain, Open
+    from .net.grpc.server import PluginServer
     from .net.mux import MuxConnection, MuxStream
     from .net.tasks import TaskScope
     from .net.tls import TLS

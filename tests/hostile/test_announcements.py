@@ -183,9 +183,9 @@ os.environ["KV_FLOODED"] = "yes"
 """
     prefix = """
 import dataclasses, os
-from pyplugin.net import grpc
-grpc._CONFIGURATION = dataclasses.replace(
-    grpc._CONFIGURATION, http2_stream_window_size=65535, http2_connection_window_size=2**20
+from pyplugin.net.grpc import connection
+connection.CONFIGURATION = dataclasses.replace(
+    connection.CONFIGURATION, http2_stream_window_size=65535, http2_connection_window_size=2**20
 )
 """
     settings: dict[str, Any] = {"grpc_broker_multiplex": True, "kill_timeout": 0.5}

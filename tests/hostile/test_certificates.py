@@ -23,7 +23,7 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest
 from pyplugin import mtls
 from pyplugin._compat import timeout
 from pyplugin._generated.grpc_broker_pb2 import ConnInfo
-from pyplugin.net.grpc import PluginChannel
+from pyplugin.net.grpc.channel import PluginChannel
 from pyplugin.net.mux import connect
 from pyplugin.net.tasks import TaskScope
 from pyplugin.net.transport import Address

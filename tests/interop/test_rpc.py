@@ -20,7 +20,8 @@ from grpclib.exceptions import GRPCError
 
 from pyplugin._compat import timeout
 from pyplugin.environment import PluginEnvironment
-from pyplugin.net.grpc import PluginChannel, PluginServer
+from pyplugin.net.grpc.channel import PluginChannel
+from pyplugin.net.grpc.server import PluginServer
 from pyplugin.net.tasks import TaskScope
 from pyplugin.net.transport import Address, open_listener
 

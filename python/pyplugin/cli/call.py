@@ -26,7 +26,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.metadata import encode_metadata
 
 from .. import Client
-from ..net.grpc import CALL_ERRORS
+from ..net.grpc.connection import CALL_ERRORS
 from ..net.tasks import TaskScope
 from .messages import STDIN, read_messages, to_json
 from .options import UsageError, add_plugin_options, client_config, pair

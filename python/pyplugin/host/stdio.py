@@ -15,7 +15,7 @@ from grpclib.exceptions import GRPCError
 from .._compat import timeout
 from .._generated import empty_pb2, grpc_stdio_grpc
 from .._generated.grpc_stdio_pb2 import StdioData
-from ..net.grpc import read_encoded
+from ..net.grpc.call import read_encoded
 
 if TYPE_CHECKING:
     import logging

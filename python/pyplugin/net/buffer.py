@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# Before each message: whether it is compressed, and its length (gRPC over HTTP/2).
+_HEAD_BYTES = 5
+
+
 class Buffer:
     """The data of one stream, for one reader.
 
@@ -47,6 +51,41 @@ class Buffer:
         size = sum(map(len, self._waiting))
         self._waiting.clear()
         return size
+
+    def take_message(self) -> bytes | None:
+        """The next message, where it is here in one piece; None where ``read_message`` is due."""
+        if not self._needed:
+            if not self._waiting:
+                return None
+            self._take()
+        chunk, start = self._needed[0], self._start
+        begin = start + _HEAD_BYTES
+        end = begin + int.from_bytes(chunk[start + 1 : begin], "big")
+        if begin > len(chunk) or end > len(chunk) or chunk[start]:
+            return None
+        self._needed_bytes -= end - start
+        self._start = end
+        if end == len(chunk):
+            self._needed.popleft()
+            self._start = 0
+        return chunk[begin:end]
+
+    async def read_message(self) -> bytes | None:
+        """The next message; None at the end.
+
+        Raises:
+            AssertionError: The stream has ended inside of it.
+            NotImplementedError: It is compressed.
+        """
+        head = await self.read(_HEAD_BYTES)
+        if not head:
+            return None
+        if head[0]:
+            raise NotImplementedError("compressed messages are not supported")
+        size = int.from_bytes(head[1:], "big")
+        data = await self.read(size)
+        assert len(data) == size, "the stream has ended inside of a message"
+        return data
 
     async def read(self, size: int) -> bytes:
         """Reads ``size`` bytes; none at the end. Cancellation: nothing is lost."""
@@ -91,11 +130,14 @@ class Buffer:
                 return False
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
+        self._take()
+        return True
+
+    def _take(self) -> None:
         chunk = self._waiting.popleft()
         self._needed.append(chunk)
         self._needed_bytes += len(chunk)
         self._acknowledge(len(chunk))
-        return True
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():

@@ -161,6 +161,10 @@ class _H2Connection(H2Connection):
             super().send_data(stream_id, chunk, end_stream and is_last)
         return len(chunk)
 
+    @property
+    def wants_write(self) -> bool:
+        return bool(self._data_to_send)
+
     def is_open(self, stream_id: int) -> bool:
         stream = self.streams.get(stream_id)
         return stream is not None and not stream.closed

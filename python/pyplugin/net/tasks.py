@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+def new_task(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+    """A task whose owner is the caller, who is to cancel it or to wait for its end."""
+    return asyncio.get_running_loop().create_task(work)
+
+
 class TaskScope:
     """The tasks of one owner, which ends them all by ``aclose()``.
 

@@ -110,6 +110,12 @@ impl Connection {
         result
     }
 
+    /// Whether there is anything to be sent.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        !self.out.is_empty()
+    }
+
     /// So much of a stream's data was read. The stream may be gone since.
     ///
     /// # Errors

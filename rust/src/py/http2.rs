@@ -134,6 +134,11 @@ impl Http2Connection {
         self.connection.take_out(|bytes| PyBytes::new(py, bytes))
     }
 
+    #[getter]
+    fn wants_write(&self) -> bool {
+        self.connection.wants_write()
+    }
+
     fn get_next_available_stream_id(&self) -> PyResult<StreamId> {
         Ok(self.connection.next_stream_id()?)
     }
