@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -58,6 +59,54 @@ def test_a_stream_from_open_to_end() -> None:
     assert carry(client, server) == [(MuxSession.STREAM_FINISHED, stream, None)]
     assert client.stream_count == server.stream_count == 0
     assert client.take_out(100, NOW) == b""
+
+
+def test_frames_of_a_stream_that_come_next_to_each_other_are_one_piece() -> None:
+    client, server = pair()
+    first, second = client.open_stream(NOW), client.open_stream(NOW)
+    sent = []
+    for stream, data in ((first, b"a"), (first, b"b"), (second, b"c"), (first, b"d")):
+        client.send(stream, data)
+        sent.append(client.take_out(1 << 20, NOW))
+    events = server.receive(b"".join(sent), NOW)
+    data_events = [event[1:] for event in events if event[0] == MuxSession.DATA]
+    assert data_events == [(first, b"ab"), (second, b"c"), (first, b"d")]
+
+
+class Abandoned:
+    """Garbage that belongs to a stream, whose finalizer asks the session for it."""
+
+    def __init__(self, session: MuxSession, answers: list[int]) -> None:
+        self.session, self.answers = session, answers
+        self.itself = self
+
+    def __del__(self) -> None:
+        self.answers.append(self.session.queued(1))
+
+
+def test_finalizers_find_the_session_that_runs_them() -> None:
+    client, server = pair()
+    # More events than Python keeps tuples for.
+    for _ in range(3000):
+        client.send(client.open_stream(NOW), b"data")
+        server.accept(carry(client, server)[0][1])
+        carry(server, client)
+    said = b"".join(frame(0, 0, stream, 1, b"x") for stream in range(1, 6001, 2))
+    answers: list[int] = []
+    receive = server.receive
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    try:
+        Abandoned(server, answers)
+        gc.set_threshold(1)
+        gc.enable()
+        events = receive(said, NOW)
+    finally:
+        gc.enable()
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    assert (len(events), answers) == (3000, [0])
 
 
 def test_a_writer_is_told_that_it_may_go_on() -> None:

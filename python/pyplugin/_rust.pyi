@@ -432,7 +432,8 @@ class MuxSession:
     ==================  ================  ======================================================
     ``STREAM_OPENED``   None              The peer opened it: ``accept`` or ``reset`` it.
     ``STREAM_ACKED``    None              The peer accepted a stream of ours.
-    ``DATA``            ``bytes``         Never empty; to be told to ``consume`` when it was read.
+    ``DATA``            ``bytes``         Never empty, frames that came next to each other in one;
+                                          to be told to ``consume`` when it was read.
     ``STREAM_FINISHED`` None              The peer sends no more on it.
     ``STREAM_RESET``    None              It is gone, with what was queued.
     ``WRITABLE``        None              More than ``low_mark`` was queued, and now it is not.

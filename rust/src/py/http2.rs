@@ -248,9 +248,10 @@ fn told(py: Python<'_>, event: Event<'_>) -> PyResult<Http2Event> {
     Ok(event)
 }
 
-fn joined(py: Python<'_>, stream_id: StreamId, pieces: &[&[u8]]) -> PyResult<Http2Event> {
+/// Pieces that came at once and next to each other, as one.
+pub(super) fn in_one<'py>(py: Python<'py>, pieces: &[&[u8]]) -> PyResult<Bound<'py, PyBytes>> {
     let length = pieces.iter().fold(0_usize, |sum, piece| sum.saturating_add(piece.len()));
-    let data = PyBytes::new_with(py, length, |mut room| {
+    PyBytes::new_with(py, length, |mut room| {
         for piece in pieces {
             if let Some((here, rest)) = std::mem::take(&mut room).split_at_mut_checked(piece.len())
             {
@@ -259,13 +260,17 @@ fn joined(py: Python<'_>, stream_id: StreamId, pieces: &[&[u8]]) -> PyResult<Htt
             }
         }
         Ok(())
-    })?;
+    })
+}
+
+fn joined(py: Python<'_>, stream_id: StreamId, pieces: &[&[u8]]) -> PyResult<Http2Event> {
+    let data = in_one(py, pieces)?;
     Ok(Http2Event {
         kind: Http2Event::DATA,
         stream_id,
         headers: None,
+        flow_controlled_length: data.as_bytes().len(),
         data: Some(data.unbind()),
-        flow_controlled_length: length,
         error_code: 0,
         remote_reset: false,
         reason: None,

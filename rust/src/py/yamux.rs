@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+use super::http2::in_one;
 use crate::yamux::{Config, Event, Session, Side, StreamId};
 
 // Kind, stream (0 for the session), and what there is to say.
@@ -78,23 +79,52 @@ impl MuxSession {
     }
 
     #[pyo3(signature = (data, now, /))]
-    fn receive<'py>(&mut self, data: &Bound<'py, PyBytes>, now: f64) -> PyResult<Vec<Told<'py>>> {
-        let now = seconds(now)?;
+    // Borrowed for an event at a time, here and below: to make a list may collect garbage, and what
+    // finalizers do with streams comes here.
+    fn receive<'py>(
+        slf: &Bound<'py, Self>,
+        data: &Bound<'py, PyBytes>,
+        now: f64,
+    ) -> PyResult<Vec<Told<'py>>> {
+        let (py, now) = (data.py(), seconds(now)?);
         let mut chunk = data.as_bytes();
         let mut events = Vec::new();
+        // Frames of one stream that came at once become one piece of it.
+        let mut pieces = Vec::new();
+        let mut stream = 0;
         loop {
-            match self.session.receive(&mut chunk, now) {
-                Ok(Some(event)) => events.push(told(data.py(), event)),
-                Err(error) if events.is_empty() => return Err(error.into()),
+            let event = match slf.try_borrow_mut()?.session.receive(&mut chunk, now) {
+                Ok(event) => event,
+                Err(error) if events.is_empty() && pieces.is_empty() => return Err(error.into()),
                 // Those of a session that has just failed end with that; the next call raises it.
-                Ok(None) | Err(_) => return Ok(events),
+                Err(_) => None,
+            };
+            if let Some(Event::Data(id, piece)) = event
+                && (pieces.is_empty() || id == stream)
+            {
+                stream = id;
+                pieces.push(piece);
+                continue;
+            }
+            if !pieces.is_empty() {
+                let data = Payload::Bytes(in_one(py, &pieces)?);
+                events.push((Self::DATA, stream, Some(data)));
+                pieces.clear();
+            }
+            match event {
+                Some(Event::Data(id, piece)) => {
+                    stream = id;
+                    pieces.push(piece);
+                }
+                Some(event) => events.push(told(py, event)),
+                None => return Ok(events),
             }
         }
     }
 
-    fn receive_eof<'py>(&mut self, py: Python<'py>) -> Vec<Told<'py>> {
-        self.session.receive_eof();
-        self.events(py)
+    fn receive_eof<'py>(slf: &Bound<'py, Self>) -> PyResult<Vec<Told<'py>>> {
+        slf.try_borrow_mut()?.session.receive_eof();
+        Self::events(slf)
     }
 
     #[pyo3(signature = (max_bytes, now, /))]
@@ -120,8 +150,11 @@ impl MuxSession {
         })
     }
 
-    fn events<'py>(&mut self, py: Python<'py>) -> Vec<Told<'py>> {
-        std::iter::from_fn(|| self.session.poll_event()).map(|event| told(py, event)).collect()
+    fn events<'py>(slf: &Bound<'py, Self>) -> PyResult<Vec<Told<'py>>> {
+        let mut session = slf.try_borrow_mut()?;
+        let events: Vec<_> = std::iter::from_fn(|| session.session.poll_event()).collect();
+        drop(session);
+        Ok(events.into_iter().map(|event| told(slf.py(), event)).collect())
     }
 
     #[pyo3(signature = (now, /))]
@@ -173,9 +206,9 @@ impl MuxSession {
     }
 
     #[pyo3(signature = (now, /))]
-    fn handle_timeout<'py>(&mut self, py: Python<'py>, now: f64) -> PyResult<Vec<Told<'py>>> {
-        self.session.handle_timeout(seconds(now)?)?;
-        Ok(self.events(py))
+    fn handle_timeout<'py>(slf: &Bound<'py, Self>, now: f64) -> PyResult<Vec<Told<'py>>> {
+        slf.try_borrow_mut()?.session.handle_timeout(seconds(now)?)?;
+        Self::events(slf)
     }
 
     fn failure(&self) -> Option<PyErr> {
