@@ -88,6 +88,7 @@ class MuxConnection(ReadingProtocol, asyncio.Protocol):
         # Of streams of ours that the peer has still to take, be they closed by now.
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
         self._is_flushing = False
+        self._is_sending = False
         self._is_full = False
         self._is_closing = False
         self._error: MuxError | None = None
@@ -177,6 +178,18 @@ class MuxConnection(ReadingProtocol, asyncio.Protocol):
         """As of the socket's transport."""
         return self._transport.get_extra_info(name, default) if self._transport else default
 
+    def send(self) -> None:
+        """Sends what is ready, so that the peer begins with it while others are to write."""
+        if self._is_sending:
+            # By a stream that was told that it may write again.
+            self.flush()
+            return
+        self._is_sending = True
+        try:
+            self._send()
+        finally:
+            self._is_sending = False
+
     def flush(self) -> None:
         """Sends what is ready at the end of this turn of the loop, all of it at once."""
         if not self._is_flushing:
@@ -189,7 +202,7 @@ class MuxConnection(ReadingProtocol, asyncio.Protocol):
 
     def _flush(self) -> None:
         self._is_flushing = False
-        self._send()
+        self.send()
 
     def _send(self) -> None:
         while not self._is_full and self._transport is not None:
@@ -251,7 +264,7 @@ class MuxConnection(ReadingProtocol, asyncio.Protocol):
         # Whoever reads nothing, or finishes no stream, is cut.
         if self._deadline is None:
             self._deadline = self._loop.call_later(_CLOSE_TIMEOUT, self.abort)
-        self._send()
+        self.send()
 
     def _acknowledge(self, number: int) -> None:
         taken = self._unacknowledged.pop(number, None)
@@ -370,8 +383,9 @@ class MuxStream(asyncio.Transport):
         except MuxError:
             # The event that tells so is on its way.
             return
-        self._connection.flush()
-        if queued > self._high and not self._is_full and self._protocol is not None:
+        self._connection.send()
+        is_full = queued > self._high and self._session.queued(self._number) > self._high
+        if is_full and not self._is_full and self._protocol is not None:
             self._is_full = True
             self._protocol.pause_writing()
 

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 _HEAD = struct.Struct(">?I")
 _STREAM_WINDOW_BYTES = 4 * 2**20
 _CONNECTION_WINDOW_BYTES = 2**31 - 1
+# How many messages leave together at most.
+_MAX_HELD_MESSAGES = 8
+# What comes of a usual answer: headers, data, trailers and the end.
+_EVENTS_OF_A_CALL = 4
 # How long a closing connection may take to flush and to end TLS, in seconds.
 CLOSE_TIMEOUT = 1.0
 # How long a client of a server may take to begin, in seconds.
@@ -141,7 +145,7 @@ class Stream(grpclib.protocol.Stream):
         return sent
 
     def _let_go(self) -> None:
-        self.connection.flush()
+        self.connection.flush_message()
 
     @property
     def closable(self) -> bool:
@@ -154,11 +158,13 @@ class Connection(grpclib.protocol.Connection):
     Attributes:
         waiting: Streams of calls that wait for their turn to be opened.
         calls: Streams of those that are under way, by their numbers.
+        is_crowded: Whether several calls came on by what was last received.
         on_close: What else is to be done when grpclib closes it, to whose ping no answer came.
     """
 
     _connection: Any
     closed: bool = False
+    is_crowded: bool = False
     on_close: Callable[[], object] | None = None
 
     def __init__(
@@ -177,6 +183,7 @@ class Connection(grpclib.protocol.Connection):
         self._stream_class = stream_class
         self._loop = asyncio.get_running_loop()
         self._is_flush_due = False
+        self._held_messages = 0
 
     def create_stream(
         self, *, stream_id: int | None = None, wrapper: Wrapper | None = None
@@ -207,6 +214,7 @@ class Connection(grpclib.protocol.Connection):
 
     def flush(self) -> None:
         # What waits for a peer that reads nothing is in one place, which has bounds.
+        self._held_messages = 0
         if not self.closed and self.write_ready.is_set():
             self.flush_anyway()
 
@@ -214,6 +222,17 @@ class Connection(grpclib.protocol.Connection):
         """Hands on what is to be sent, however much the transport holds by now."""
         if data := self._connection.data_to_send():
             self._transport.write(data)
+
+    def flush_message(self) -> None:
+        """Flushes, where several calls have just come on, a few messages of them together.
+
+        Not all: the peer begins with the first ones while the last are made.
+        """
+        self._held_messages += 1
+        if self.is_crowded and self._held_messages < _MAX_HELD_MESSAGES:
+            self.flush_soon()
+        else:
+            self.flush()
 
     def flush_soon(self) -> None:
         """Flushes in the loop's next turn, after those who were woken in this one.
@@ -330,7 +349,9 @@ class Protocol(ReadingProtocol, grpclib.protocol.H2Protocol):
     def data_received(self, data: bytes) -> None:
         if self.connection.closed:
             return
-        self.processor.process_all(self.connection.feed(data))
+        events = self.connection.feed(data)
+        self.connection.is_crowded = len(events) > _EVENTS_OF_A_CALL
+        self.processor.process_all(events)
         self.connection.flush_soon()
 
     def resume_writing(self) -> None:

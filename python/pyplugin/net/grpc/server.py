@@ -72,12 +72,14 @@ class _ServerStream(Stream):
             await self.connection.room()
         self._h2_connection.send_headers(self.id, headers, end_stream)
         self.is_answered = end_stream
-        if end_stream or not self.is_handled:
+        if end_stream:
+            self.connection.flush_message()
+        elif not self.is_handled:
             self.connection.flush()
 
     def _let_go(self) -> None:
         if not (self.is_unary and self.is_handled):
-            self.connection.flush()
+            super()._let_go()
 
 
 class _ServerEventsProcessor(EventsProcessor):
