@@ -164,7 +164,7 @@ async def test_chunks_are_what_gos_are_where_the_host_is_go(
             async for message in stream:
                 sizes += [len(message.data)]
 
-    monkeypatch.setattr("grpclib.client.USER_AGENT", agent)
+    monkeypatch.setattr("pyplugin.net.grpc.channel.USER_AGENT", agent)
     monkeypatch.setattr(stdio_module.StdioReader, "run", read)
     async with client(PLUGIN) as plugin, timeout(LIMIT):
         await run(plugin, "os.write(1, bytes(100_000))", where="thread")
