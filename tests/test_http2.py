@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 from pyplugin._rust import Http2Connection, Http2Event
 from pyplugin.constants import ENV_HTTP2
+from pyplugin.net.grpc.answer import ServerEventsProcessor, ServerStream
 from pyplugin.net.grpc.call import ClientEventsProcessor, ClientStream
 from pyplugin.net.grpc.channel import PluginChannel
 from pyplugin.net.grpc.connection import Connection, Protocol
-from pyplugin.net.grpc.server import _ServerEventsProcessor, _ServerStream
 from pyplugin.net.http2 import _H2Connection, new_connection
 from pyplugin.net.tasks import TaskScope
 from pyplugin.net.transport import Address
@@ -226,8 +226,8 @@ def test_the_environment_can_choose_h2(
 
 REPLACED: list[tuple[type, list[type]]] = [
     (grpclib.protocol.Connection, [Connection]),
-    (grpclib.protocol.Stream, [_ServerStream, ClientStream]),
-    (grpclib.protocol.EventsProcessor, [_ServerEventsProcessor, ClientEventsProcessor]),
+    (grpclib.protocol.Stream, [ServerStream, ClientStream]),
+    (grpclib.protocol.EventsProcessor, [ServerEventsProcessor, ClientEventsProcessor]),
     (grpclib.protocol.H2Protocol, [Protocol]),
 ]
 # Looked for before it is used; of keep-alive pings, which our configuration has none of.
@@ -266,7 +266,7 @@ def test_grpclib_finds_what_it_asks_for() -> None:
         kind = Http2Event if owner == "event" else Http2Connection
         assert hasattr(kind, name) or name in UNUSED, (
             f"this grpclib asks for {owner}.{name}, which {kind.__name__} does not have: add it to "
-            "rust/src/py/http2.rs, replace the method that asks in pyplugin/net/grpc.py, or narrow "
+            "rust/src/py/http2.rs, replace the method that asks in pyplugin/net/grpc, or narrow "
             "the range of grpclib in pyproject.toml"
         )
 

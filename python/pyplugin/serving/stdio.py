@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._compat import timeout
 from .._generated import grpc_stdio_grpc
-from ..net.grpc.server import send_encoded
+from ..net.grpc.answer import send_encoded
 
 if sys.platform != "win32":
     from .._rust import OutputPump
