@@ -68,6 +68,10 @@ class ServerEventsProcessor(EventsProcessor):
         self.connection.resume_writing()
         self.processors = {}
 
+    def process_stream_reset(self, event: Any) -> None:
+        if not cast("ServerHandler", self.handler).closing:
+            super().process_stream_reset(event)
+
 
 _HEADERS = [(":status", "200"), ("content-type", "application/grpc+proto")]
 _TRAILERS = [("grpc-status", "0")]
@@ -157,7 +161,9 @@ class ServerHandler(grpclib.server.Handler):
         release_stream: Callable[[], Any],
     ) -> None:
         self._releases[stream] = release_stream
-        self._tasks[stream] = new_task(self._handle(cast("ServerStream", stream), headers))
+        task = new_task(self._handle(cast("ServerStream", stream), headers))
+        if not task.done():  # as one of an eager task factory may be
+            self._tasks[stream] = task
         if self.closing:
             # It came on a connection that is about to be closed, and nobody would cancel it later.
             self.cancel(stream)
@@ -214,7 +220,8 @@ class ServerHandler(grpclib.server.Handler):
             grpclib.server.log.exception("cannot answer")
 
     def cancel(self, stream: grpclib.protocol.Stream) -> None:
-        task = self._tasks.pop(stream)
+        if (task := self._tasks.pop(stream, None)) is None:
+            return
 
         def end(_: asyncio.Task[None]) -> None:
             self._cancelled.discard(task)
@@ -249,8 +256,9 @@ def reporting(path: str, handler: Handler, logger: logging.Logger) -> Handler:
     is_unary = not handler.cardinality.server_streaming
 
     async def handle_and_report(call: grpclib.server.Stream[Any, Any]) -> None:
-        # grpclib made it of its own class, where it did.
-        call.__class__ = ServerCall
+        # Of grpclib's own class where the request was not plain; of another's behind a listener.
+        if type(call) is grpclib.server.Stream:
+            call.__class__ = ServerCall
         stream = cast("ServerStream", call._stream)
         stream.is_unary = is_unary
         try:
@@ -303,11 +311,14 @@ def _status_message(error: Exception) -> str:
 
 
 def _has_no_answer(call: grpclib.server.Stream[Any, Any]) -> bool:
+    wrapper = call._stream.wrapper
     return not (
         call._cardinality.server_streaming
         or call._send_message_done
         or call._send_trailing_metadata_done
         or call._cancel_done
+        # It was cancelled, and has made nothing of that.
+        or (wrapper and wrapper.cancelled)
     )
 
 
