@@ -525,6 +525,28 @@ async def test_a_reset_while_the_server_closes_does_not_disturb_who_cleans_up() 
     assert servicer.is_tidy
 
 
+async def test_answers_that_were_given_arrive_although_the_server_closes() -> None:
+    closing: list[asyncio.Task[None]] = []
+
+    async def close() -> None:
+        server.close()
+        await server.wait_closed()
+
+    async def answer(call: Call) -> None:
+        await call.recv_message()
+        await call.send_message(REPLY)
+        if not closing:
+            closing.append(asyncio.ensure_future(close()))
+
+    async with pair(Answering(answer)) as (channel, server):
+        async with hand_driven(channel) as client:
+            await client.all_read()
+            for _ in range(3):
+                client.request(list(HEADERS.items()), "k")
+            assert await client.outcome() == ANSWER * 3
+        await closing[0]
+
+
 # What is left of calls
 
 

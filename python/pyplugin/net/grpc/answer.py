@@ -61,6 +61,8 @@ class ServerEventsProcessor(EventsProcessor):
 
     def close(self, reason: str = "Connection closed") -> None:
         if cast("ServerHandler", self.handler).closing:
+            # Answers that are complete may wait for the loop's next turn.
+            self.connection.flush()
             self.connection.close()
         else:
             super().close(reason)
