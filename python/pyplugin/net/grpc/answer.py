@@ -145,7 +145,11 @@ class ServerCall(grpclib.server.Stream[Any, Any]):
 
 
 # What a request consists of that has nothing of its own: neither metadata nor a deadline.
-_PLAIN_FIELDS = {":method", ":scheme", ":path", ":authority", "te", "content-type", "user-agent"}
+_PLAIN_FIELDS = {
+    *(":method", ":scheme", ":path", ":authority", "te", "content-type", "user-agent"),
+    # Of clients that could read compressed answers, as C++'s.
+    "grpc-accept-encoding",
+}
 _CONTENT_TYPES = ("application/grpc", "application/grpc+proto")
 
 
