@@ -30,8 +30,10 @@ class Buffer:
         self._needed_bytes = 0
         # How much of the first needed chunk was read.
         self._start = 0
+        # The length of the message whose head was read, and no more of it.
+        self._due: int | None = None
         self._has_ended = False
-        self._reader: asyncio.Future[None] | None = None
+        self._came = asyncio.Event()
 
     def add(self, data: bytes, ack_size: int) -> None:
         """Appends data, of a frame of ``ack_size`` bytes with its padding."""
@@ -39,12 +41,12 @@ class Buffer:
             self._acknowledge(ack_size - len(data))
         if data:
             self._waiting.append(data)
-            self._wake()
+            self._came.set()
 
     def eof(self) -> None:
         """There will be no more."""
         self._has_ended = True
-        self._wake()
+        self._came.set()
 
     def unacked_size(self) -> int:
         """Drops what no reader needed, and returns how many bytes that was."""
@@ -54,6 +56,8 @@ class Buffer:
 
     def take_message(self) -> bytes | None:
         """The next message, where it is here in one piece; None where ``read_message`` is due."""
+        if self._due is not None:
+            return None
         if not self._needed:
             if not self._waiting:
                 return None
@@ -61,7 +65,7 @@ class Buffer:
         chunk, start = self._needed[0], self._start
         begin = start + _HEAD_BYTES
         end = begin + int.from_bytes(chunk[start + 1 : begin], "big")
-        if begin > len(chunk) or end > len(chunk) or chunk[start]:
+        if end > len(chunk) or chunk[start]:
             return None
         self._needed_bytes -= end - start
         self._start = end
@@ -71,20 +75,23 @@ class Buffer:
         return chunk[begin:end]
 
     async def read_message(self) -> bytes | None:
-        """The next message; None at the end.
+        """The next message; None at the end. Cancellation: nothing is lost.
 
         Raises:
             AssertionError: The stream has ended inside of it.
             NotImplementedError: It is compressed.
         """
-        head = await self.read(_HEAD_BYTES)
-        if not head:
-            return None
-        if head[0]:
-            raise NotImplementedError("compressed messages are not supported")
-        size = int.from_bytes(head[1:], "big")
+        if self._due is None:
+            head = await self.read(_HEAD_BYTES)
+            if not head:
+                return None
+            if head[0]:
+                raise NotImplementedError("compressed messages are not supported")
+            self._due = int.from_bytes(head[1:], "big")
+        size = self._due
         data = await self.read(size)
         assert len(data) == size, "the stream has ended inside of a message"
+        self._due = None
         return data
 
     async def read(self, size: int) -> bytes:
@@ -128,8 +135,8 @@ class Buffer:
         while not self._waiting:
             if self._has_ended:
                 return False
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
+            self._came.clear()
+            await self._came.wait()
         self._take()
         return True
 
@@ -138,7 +145,3 @@ class Buffer:
         self._needed.append(chunk)
         self._needed_bytes += len(chunk)
         self._acknowledge(len(chunk))
-
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
