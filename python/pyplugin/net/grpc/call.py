@@ -70,6 +70,10 @@ class ClientStream(Stream):
         *,
         _processor: grpclib.protocol.EventsProcessor,
     ) -> Callable[[], None]:
+        processor = cast("ClientEventsProcessor", _processor)
+        if processor.draining or processor.is_closed:
+            # It was lost, or went away, while a listener of grpclib's had the call.
+            raise GRPCError(Status.UNAVAILABLE, "the connection was lost before the call")
         waiting = self.connection.waiting
         waiting.add(self)
         try:
@@ -91,7 +95,7 @@ class ClientStream(Stream):
             # The peer has gone away while this call waited, or every stream id was used.
             waiting.discard(self)
             reason = f"the connection takes no more calls: {error}"
-            cast("ClientEventsProcessor", _processor).drain(reason)
+            processor.drain(reason)
             raise GRPCError(Status.UNAVAILABLE, reason) from error
         finally:
             waiting.discard(self)
@@ -273,6 +277,8 @@ class Call(grpclib.client.Stream[Any, Any]):
                 self._recv_initial_metadata_done = True
                 self.initial_metadata = decode_metadata(())
                 return
+            # Every task that has waited for them gets them, as from grpclib.
+            self._recv_initial_metadata_done = False
         try:
             await super().recv_initial_metadata()
         except _UNREADABLE as error:
@@ -316,6 +322,7 @@ class Call(grpclib.client.Stream[Any, Any]):
                 self._recv_trailing_metadata_done = True
                 self.trailing_metadata = decode_metadata(())
                 return
+            self._recv_trailing_metadata_done = False
         try:
             await super().recv_trailing_metadata()
         except _UNREADABLE as error:
