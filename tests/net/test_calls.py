@@ -298,6 +298,22 @@ async def test_a_connection_that_closes_behind_a_message(
     assert (raised.value.status if raised else None) is outcome
 
 
+@pytest.mark.parametrize("is_waiting", [True, False], ids=["waiting", "later"])
+async def test_a_loss_that_the_caller_has_dealt_with_is_not_told_again(is_waiting: bool) -> None:
+    async with hand_driven() as (channel, peer), kv_grpc.KVStub(channel).Get.open() as stream:
+        await stream.send_message(kv_pb2.GetRequest(key="k"), end=True)
+        await peer.request()
+        live: Any = channel.live
+        reading = asyncio.ensure_future(stream.recv_message())
+        if not is_waiting:
+            reading.cancel()
+        await asyncio.sleep(0)
+        peer.writer.transport.abort()
+        await live.lost
+        with pytest.raises(GRPCError):
+            await (reading if is_waiting else stream.recv_message())
+
+
 async def ponged(peer: Peer) -> None:
     """Sends a ping, and reads until it is answered: what was sent before has been dealt with."""
     peer.h2.ping(b"12345678")

@@ -329,8 +329,11 @@ class Call(grpclib.client.Stream[Any, Any]):
             raise _unreadable(error) from error
 
     async def _maybe_finish(self) -> None:
-        # grpclib lets any call succeed whose connection is about to close.
-        is_known = _succeeded(self._stream) or self._wrapper.cancel_failed is not None
+        # grpclib lets any call succeed whose connection is about to close. What has a traceback was
+        # raised before, and the caller has dealt with it.
+        error = self._wrapper._error
+        is_told = error is not None and error.__traceback__ is not None
+        is_known = is_told or _succeeded(self._stream)
         if not (self._cancel_done or (is_known and self._stream._transport.is_closing())):
             if not self._recv_initial_metadata_done:
                 await self.recv_initial_metadata()
