@@ -348,6 +348,36 @@ async def test_a_task_that_sends_after_its_handler_is_told_so() -> None:
             await tasks[0]
 
 
+@pytest.mark.parametrize("hangs_up", [False, True], ids=["cancelled", "lost"])
+async def test_a_task_that_waits_to_send_is_told_that_the_call_is_over(hangs_up: bool) -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    async def answer(call: Call) -> None:
+        # More than a reader who reads nothing lets through.
+        big = kv_pb2.GetResponse(value=bytes(2**23))
+        tasks.append(asyncio.ensure_future(call.send_message(big)))
+        await asyncio.Event().wait()
+
+    async with pair(Answering(answer)) as (channel, _):
+        with contextlib.suppress(GRPCError):
+            async with many(channel).open() as stream:
+                await stream.send_message(REQUEST, end=True)
+                await stream.recv_initial_metadata()
+                # What the window lets through has come: the rest waits.
+                buffer = stream._stream.buffer
+                while sum(map(len, buffer._waiting)) < 2**22:
+                    buffer._came.clear()
+                    await buffer._came.wait()
+                if hangs_up:
+                    channel.close()
+                else:
+                    await stream.cancel()
+        async with timeout(10):
+            await asyncio.wait(tasks)
+    (task,) = tasks
+    assert hangs_up or isinstance(task.exception(), CALL_ERRORS)
+
+
 async def test_a_handler_that_cancels_its_call_ends_it(caplog: pytest.LogCaptureFixture) -> None:
     async def answer(call: Call) -> None:
         await call.cancel()

@@ -127,7 +127,7 @@ class Stream(grpclib.protocol.Stream):
             if not self.connection.write_ready.is_set():
                 await self.connection.room()
             sent = self.send_now(data, end_stream, start=start)
-            if sent == len(data):
+            if sent == len(data) or self.connection.closed:
                 return
             if sent == start:
                 await self.changed()
@@ -292,6 +292,8 @@ class EventsProcessor(grpclib.protocol.EventsProcessor):
     def release(self, stream: Stream) -> None:
         """Nobody wants anything of ``stream`` any more."""
         del self.streams[stream.id]
+        # Whoever still waits to send on it finds out.
+        stream.window_updated.set()
         self.connection.stream_close_waiter.set()
         self.connection.ack(stream.id, stream.buffer.unacked_size())
 
