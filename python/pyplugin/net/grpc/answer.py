@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import grpclib.protocol
 import grpclib.server
-from grpclib.const import Handler, Status
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import decode_metadata
 from grpclib.utils import Wrapper
@@ -37,9 +37,9 @@ class ServerStream(Stream):
         is_handled: Whether the handler runs at this moment; it flushes before it waits.
     """
 
-    is_unary = False
-    is_answered = False
-    is_handled = False
+    is_unary: bool = False
+    is_answered: bool = False
+    is_handled: bool = False
 
     async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
         if not self.connection.write_ready.is_set():
@@ -68,7 +68,7 @@ class ServerEventsProcessor(EventsProcessor):
             super().close(reason)
         # Handlers that clean up may send, to no effect, and do not wait for a peer that is gone.
         self.connection.resume_writing()
-        self.processors = {}
+        self.processors: dict[Any, Any] = {}
 
     def process_stream_reset(self, event: Any) -> None:
         if not cast("ServerHandler", self.handler).closing:
@@ -254,8 +254,8 @@ class ServerHandler(grpclib.server.Handler):
             stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
 
 
-def reporting(path: str, handler: Handler, logger: logging.Logger) -> Handler:
-    """``handler``, whose exceptions become statuses, each with one log record."""
+def reporting(path: str, handler: Any, logger: logging.Logger) -> Any:
+    """Grpclib's ``Handler``, whose exceptions become statuses, each with one log record."""
     handle = handler.func
     if is_blocking(handle):
         handle = in_thread(handle, handler.cardinality, logger)

@@ -135,8 +135,8 @@ class ClientEventsProcessor(EventsProcessor):
     """Ends the calls of a lost connection in the way that callers of gRPC expect."""
 
     fail: Callable[[list[grpclib.protocol.Stream], str], None]
-    draining = False
-    is_closed = False
+    draining: bool = False
+    is_closed: bool = False
 
     def release(self, stream: Stream) -> None:
         super().release(stream)
@@ -156,7 +156,7 @@ class ClientEventsProcessor(EventsProcessor):
         self.is_closed = True
         self.connection.close()
         self.handler.close()
-        self.processors = {}
+        self.processors: dict[Any, Any] = {}
         ended = []
         for stream in self.streams.values():
             if _succeeded(stream):
@@ -217,6 +217,9 @@ class Call(grpclib.client.Stream[Any, Any]):
 
     _channel: PluginChannel
     _stream: ClientStream
+    peer: grpclib.protocol.Peer | None
+    initial_metadata: Any
+    trailing_metadata: Any
 
     async def send_message(self, message: Any, *, end: bool = False) -> None:
         sent = self._send_at_once(message)

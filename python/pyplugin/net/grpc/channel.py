@@ -19,7 +19,9 @@ from .call import Call, ClientEventsProcessor, ClientStream, terminate
 from .connection import (
     CONFIGURATION,
     TLS_HANDSHAKE_TIMEOUT,
+    EventsProcessor,
     Protocol,
+    Stream,
     wait_lost,
 )
 
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
 
 
 class _ClientProtocol(Protocol):
-    processor_class = ClientEventsProcessor
-    stream_class = ClientStream
+    processor_class: type[EventsProcessor] = ClientEventsProcessor
+    stream_class: type[Stream] = ClientStream
 
     def __init__(self, channel: PluginChannel, *arguments: Any) -> None:
         super().__init__(*arguments)

@@ -82,6 +82,11 @@ class Stream(grpclib.protocol.Stream):
 
     id: int
     connection: Connection
+    headers: list[tuple[str, str]] | None
+    trailers: list[tuple[str, str]] | None
+    window_updated: asyncio.Event
+    headers_received: asyncio.Event
+    trailers_received: asyncio.Event
     buffer: Buffer  # type: ignore[assignment]  # in the place of grpclib's
     _h2_connection: Any
 
@@ -260,11 +265,12 @@ class EventsProcessor(grpclib.protocol.EventsProcessor):
     """What becomes of the events of a connection."""
 
     connection: Connection
+    processors: dict[Any, Any]
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.connection.calls = self.streams
-        self.processors: dict[Any, Any] = {
+        self.processors = {
             Http2Event.REQUEST: self.process_request_received,
             Http2Event.RESPONSE: self.process_response_received,
             Http2Event.DATA: self.process_data_received,

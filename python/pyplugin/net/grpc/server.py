@@ -18,7 +18,9 @@ from .connection import (
     CLOSE_TIMEOUT,
     CONFIGURATION,
     TLS_HANDSHAKE_TIMEOUT,
+    EventsProcessor,
     Protocol,
+    Stream,
     wait_lost,
 )
 
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 
 
 class _ServerProtocol(Protocol):
-    processor_class = ServerEventsProcessor
-    stream_class = ServerStream
+    processor_class: type[EventsProcessor] = ServerEventsProcessor
+    stream_class: type[Stream] = ServerStream
 
     def __init__(self, server: PluginServer, *arguments: Any) -> None:
         super().__init__(*arguments)
