@@ -21,8 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "kv"))
 
 
-_LONG = {"hostile", "interop", "soak"}
-_LONG_MODULES = ("test_client_", "test_failures_", "test_mux", "test_serve_", "test_supervisor")
+_LONG = {"cli", "examples", "hostile", "interop", "soak"}
+_LONG_MODULES = (
+    *("test_client", "test_failures_", "test_mux", "test_serve", "test_stdio", "test_supervisor"),
+)
 
 
 def _debug_loop() -> asyncio.AbstractEventLoop:
