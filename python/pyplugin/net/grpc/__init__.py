@@ -1,7 +1,9 @@
-"""grpclib made fit for plugins: the one module that knows its private names.
+"""grpclib made fit for plugins: the one package that knows its private names.
 
 What differs from stock grpclib, in channels and servers made here only:
 
+* What almost every call does takes a short way, in ``call`` and ``answer``; grpclib's own remains
+  for what is unusual, and where its events are listened to.
 * As many streams at once as the peer likes, and a connection window that a few hundred unread
   streams do not fill, so that neither a burst of calls nor a slow reader holds up a health check.
 * A lost connection ends calls with a ``GRPCError`` of status ``UNAVAILABLE``, never with a bare
