@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyList, PyString};
 
+use super::pieces::Pieces;
 use crate::http2::{Config, Connection, Event, Headers, Side, StreamId};
 
 // How much data one call sends: what is beyond waits for the transport to have room again.
@@ -98,8 +99,7 @@ impl Http2Connection {
         let mut chunk = data.as_bytes();
         let mut events = Vec::new();
         // Frames of one message that came at once become one piece of it.
-        let mut pieces = Vec::new();
-        let mut stream = 0;
+        let mut pieces = Pieces::default();
         loop {
             let received = slf.try_borrow_mut()?.connection.receive(&mut chunk);
             let event = match received {
@@ -108,22 +108,12 @@ impl Http2Connection {
                 // That was told.
                 Err(_) => None,
             };
-            if let Some(Event::Data(id, piece)) = event
-                && (pieces.is_empty() || id == stream)
-            {
-                stream = id;
-                pieces.push(piece);
+            if let Some(Event::Data(id, piece)) = event {
+                events.extend(pieces.push(py, id, piece)?.map(of_data));
                 continue;
             }
-            if !pieces.is_empty() {
-                events.push(joined(py, stream, &pieces)?);
-                pieces.clear();
-            }
+            events.extend(pieces.take(py)?.map(of_data));
             match event {
-                Some(Event::Data(id, piece)) => {
-                    stream = id;
-                    pieces.push(piece);
-                }
                 Some(event) => events.push(told(py, event)?),
                 None => return Ok(events),
             }
@@ -223,7 +213,7 @@ fn told(py: Python<'_>, event: Event<'_>) -> PyResult<Http2Event> {
         Event::Request(id, headers) => return listed(Http2Event::REQUEST, id, &headers),
         Event::Response(id, headers) => return listed(Http2Event::RESPONSE, id, &headers),
         Event::Trailers(id, headers) => return listed(Http2Event::TRAILERS, id, &headers),
-        Event::Data(id, piece) => return joined(py, id, &[piece]),
+        Event::Data(id, piece) => of_data((id, PyBytes::new(py, piece))),
         Event::Ended(id) => plain(Http2Event::ENDED, id),
         Event::Reset { stream, code, by_peer } => Http2Event {
             error_code: code,
@@ -248,24 +238,8 @@ fn told(py: Python<'_>, event: Event<'_>) -> PyResult<Http2Event> {
     Ok(event)
 }
 
-/// Pieces that came at once and next to each other, as one.
-pub(super) fn in_one<'py>(py: Python<'py>, pieces: &[&[u8]]) -> PyResult<Bound<'py, PyBytes>> {
-    let length = pieces.iter().fold(0_usize, |sum, piece| sum.saturating_add(piece.len()));
-    PyBytes::new_with(py, length, |mut room| {
-        for piece in pieces {
-            if let Some((here, rest)) = std::mem::take(&mut room).split_at_mut_checked(piece.len())
-            {
-                here.copy_from_slice(piece);
-                room = rest;
-            }
-        }
-        Ok(())
-    })
-}
-
-fn joined(py: Python<'_>, stream_id: StreamId, pieces: &[&[u8]]) -> PyResult<Http2Event> {
-    let data = in_one(py, pieces)?;
-    Ok(Http2Event {
+fn of_data((stream_id, data): (StreamId, Bound<'_, PyBytes>)) -> Http2Event {
+    Http2Event {
         kind: Http2Event::DATA,
         stream_id,
         headers: None,
@@ -274,7 +248,7 @@ fn joined(py: Python<'_>, stream_id: StreamId, pieces: &[&[u8]]) -> PyResult<Htt
         error_code: 0,
         remote_reset: false,
         reason: None,
-    })
+    }
 }
 
 fn list(py: Python<'_>, headers: &Headers) -> PyResult<Py<PyList>> {

@@ -8,6 +8,7 @@ mod handlers;
 mod handshake;
 mod http2;
 mod lines;
+mod pieces;
 mod pump;
 mod records;
 #[cfg(unix)]

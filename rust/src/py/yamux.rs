@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use super::http2::in_one;
+use super::pieces::{Pieces, put};
 use crate::yamux::{Config, Event, Session, Side, StreamId};
 
 // Kind, stream (0 for the session), and what there is to say.
@@ -90,8 +90,7 @@ impl MuxSession {
         let mut chunk = data.as_bytes();
         let mut events = Vec::new();
         // Frames of one stream that came at once become one piece of it.
-        let mut pieces = Vec::new();
-        let mut stream = 0;
+        let mut pieces = Pieces::default();
         loop {
             let event = match slf.try_borrow_mut()?.session.receive(&mut chunk, now) {
                 Ok(event) => event,
@@ -99,23 +98,12 @@ impl MuxSession {
                 // Those of a session that has just failed end with that; the next call raises it.
                 Err(_) => None,
             };
-            if let Some(Event::Data(id, piece)) = event
-                && (pieces.is_empty() || id == stream)
-            {
-                stream = id;
-                pieces.push(piece);
+            if let Some(Event::Data(id, piece)) = event {
+                events.extend(pieces.push(py, id, piece)?.map(of_data));
                 continue;
             }
-            if !pieces.is_empty() {
-                let data = Payload::Bytes(in_one(py, &pieces)?);
-                events.push((Self::DATA, stream, Some(data)));
-                pieces.clear();
-            }
+            events.extend(pieces.take(py)?.map(of_data));
             match event {
-                Some(Event::Data(id, piece)) => {
-                    stream = id;
-                    pieces.push(piece);
-                }
                 Some(event) => events.push(told(py, event)),
                 None => return Ok(events),
             }
@@ -138,14 +126,7 @@ impl MuxSession {
             return Ok(PyBytes::new(py, b""));
         };
         PyBytes::new_with(py, transmit.len(), |mut room| {
-            transmit.write(|bytes| {
-                if let Some((here, rest)) =
-                    std::mem::take(&mut room).split_at_mut_checked(bytes.len())
-                {
-                    here.copy_from_slice(bytes);
-                    room = rest;
-                }
-            });
+            transmit.write(|bytes| room = put(std::mem::take(&mut room), bytes));
             Ok(())
         })
     }
@@ -225,9 +206,7 @@ fn told<'py>(py: Python<'py>, event: Event<'_>) -> Told<'py> {
     match event {
         Event::StreamOpened(id) => (MuxSession::STREAM_OPENED, id, None),
         Event::StreamAcked(id) => (MuxSession::STREAM_ACKED, id, None),
-        Event::Data(id, bytes) => {
-            (MuxSession::DATA, id, Some(Payload::Bytes(PyBytes::new(py, bytes))))
-        }
+        Event::Data(id, bytes) => of_data((id, PyBytes::new(py, bytes))),
         Event::StreamFinished(id) => (MuxSession::STREAM_FINISHED, id, None),
         Event::StreamReset(id) => (MuxSession::STREAM_RESET, id, None),
         Event::Writable(id) => (MuxSession::WRITABLE, id, None),
@@ -235,6 +214,10 @@ fn told<'py>(py: Python<'py>, event: Event<'_>) -> Told<'py> {
         Event::GoAway => (MuxSession::GO_AWAY, 0, None),
         Event::SessionFailed(_) => (MuxSession::SESSION_FAILED, 0, None),
     }
+}
+
+fn of_data((id, data): (StreamId, Bound<'_, PyBytes>)) -> Told<'_> {
+    (MuxSession::DATA, id, Some(Payload::Bytes(data)))
 }
 
 fn seconds(value: f64) -> PyResult<Duration> {
