@@ -4,10 +4,10 @@ what h2 tells."""
 from __future__ import annotations
 
 import ast
-import gc
 import inspect
 import logging
 import textwrap
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpclib.protocol
@@ -30,6 +30,7 @@ from pyplugin.net.grpc.connection import Connection, Protocol
 from pyplugin.net.http2 import _H2Connection, new_connection
 from pyplugin.net.tasks import TaskScope
 from pyplugin.net.transport import Address
+from tests.garbage import collected_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,36 +105,14 @@ def test_data_of_one_stream_is_one_piece_and_of_two_are_two() -> None:
     assert [(event.stream_id, event.data) for event in events] == [(1, message), (3, b"other!")]
 
 
-class Abandoned:
-    """Garbage of a call, whose finalizer asks for its stream."""
-
-    def __init__(self, connection: Http2Connection, answers: list[bool]) -> None:
-        self.connection, self.answers = connection, answers
-        self.itself = self
-
-    def __del__(self) -> None:
-        self.answers.append(self.connection.is_open(1))
-
-
 def test_finalizers_find_the_connection_that_runs_them() -> None:
     client, server = pair(max_streams=500)
-    answers: list[bool] = []
     # More lists of headers than Python keeps for the next ones.
     for stream_id in range(1, 1001, 2):
         client.send_headers(stream_id, REQUEST)
-    receive, data = server.receive_data, client.data_to_send()
-    thresholds = gc.get_threshold()
-    gc.collect()
-    gc.disable()
-    try:
-        Abandoned(server, answers)
-        gc.set_threshold(1)
-        gc.enable()
-        events = receive(data)
-    finally:
-        gc.enable()
-        gc.set_threshold(*thresholds)
-    gc.collect()
+    events, answers = collected_in(
+        partial(server.receive_data, client.data_to_send()), partial(server.is_open, 1)
+    )
     assert (len(events), len(answers)) == (500, 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pyplugin._rust import MuxSession
 from pyplugin.errors import MuxClosed, MuxError, MuxProtocolError
+from tests.garbage import collected_in
 from tests.reference import yamux as reference
 from tests.reference.yamux import ACK, FIN, RST, SYN, frame
 
@@ -73,17 +74,6 @@ def test_frames_of_a_stream_that_come_next_to_each_other_are_one_piece() -> None
     assert data_events == [(first, b"ab"), (second, b"c"), (first, b"d")]
 
 
-class Abandoned:
-    """Garbage that belongs to a stream, whose finalizer asks the session for it."""
-
-    def __init__(self, session: MuxSession, answers: list[int]) -> None:
-        self.session, self.answers = session, answers
-        self.itself = self
-
-    def __del__(self) -> None:
-        self.answers.append(self.session.queued(1))
-
-
 def test_finalizers_find_the_session_that_runs_them() -> None:
     client, server = pair()
     # More events than Python keeps tuples for.
@@ -92,20 +82,7 @@ def test_finalizers_find_the_session_that_runs_them() -> None:
         server.accept(carry(client, server)[0][1])
         carry(server, client)
     said = b"".join(frame(0, 0, stream, 1, b"x") for stream in range(1, 6001, 2))
-    answers: list[int] = []
-    receive = server.receive
-    thresholds = gc.get_threshold()
-    gc.collect()
-    gc.disable()
-    try:
-        Abandoned(server, answers)
-        gc.set_threshold(1)
-        gc.enable()
-        events = receive(said, NOW)
-    finally:
-        gc.enable()
-        gc.set_threshold(*thresholds)
-    gc.collect()
+    events, answers = collected_in(partial(server.receive, said, NOW), partial(server.queued, 1))
     assert (len(events), answers) == (3000, [0])
 
 

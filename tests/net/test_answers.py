@@ -37,7 +37,7 @@ from h2.events import (
 from pyplugin._compat import timeout
 from pyplugin.net.grpc.answer import ServerStream
 from pyplugin.net.grpc.connection import CALL_ERRORS
-from tests.net.test_grpc import LOGGER, Servicer, get, pair
+from tests.net.test_grpc import LOGGER, Servicer, Tidy, get, pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -530,17 +530,6 @@ async def test_of_fields_that_come_twice_the_last_counts() -> None:
 
 
 async def test_a_reset_while_the_server_closes_does_not_disturb_who_cleans_up() -> None:
-    class Tidy(Servicer):
-        is_tidy = False
-
-        async def _do(self, name: str, argument: str) -> bytes:
-            try:
-                return await super()._do(name, argument)
-            finally:
-                self.waiting.release()
-                await self.go_on.wait()
-                self.is_tidy = True
-
     servicer = Tidy()
     async with pair(servicer) as (channel, server), hand_driven(channel) as client:
         stream_id = client.request(list(HEADERS.items()), "wait")

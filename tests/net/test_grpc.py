@@ -38,7 +38,7 @@ from pyplugin.net.transport import Address, Listener, open_listener
 from tests.fixtures.plugin import KVServicer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 LOGGER = logging.getLogger("tests.grpc")
 
@@ -487,19 +487,25 @@ async def test_a_call_that_is_cancelled_with_its_request_is_released() -> None:
         await writer.wait_closed()
 
 
+class Tidy(Servicer):
+    """Has to clean up when a handler is left: until it may go on, or does what it is given."""
+
+    def __init__(self, clean_up: Callable[[], Awaitable[object]] | None = None) -> None:
+        super().__init__()
+        self.clean_up = clean_up or self.go_on.wait
+        self.is_tidy = False
+
+    async def _do(self, name: str, argument: str) -> bytes:
+        try:
+            return await super()._do(name, argument)
+        finally:
+            self.waiting.release()
+            await self.clean_up()
+            self.is_tidy = True
+
+
 async def test_a_cancelled_handler_is_left_to_clean_up() -> None:
-    class Tidy(Servicer):
-        is_tidy = False
-
-        async def _do(self, name: str, argument: str) -> bytes:
-            try:
-                return await super()._do(name, argument)
-            finally:
-                self.waiting.release()
-                await asyncio.sleep(0.05)
-                self.is_tidy = True
-
-    servicer = Tidy()
+    servicer = Tidy(lambda: asyncio.sleep(0.05))
     async with pair(servicer) as (channel, server):
         call = asyncio.ensure_future(get(channel, "wait"))
         await servicer.waiting.acquire()
