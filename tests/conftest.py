@@ -23,7 +23,12 @@ sys.path.insert(0, str(ROOT / "examples" / "kv"))
 
 _LONG = {"cli", "examples", "hostile", "interop", "soak"}
 _LONG_MODULES = (
-    *("test_client", "test_failures_", "test_mux", "test_serve", "test_stdio", "test_supervisor"),
+    "test_client",
+    "test_failures_",
+    "test_mux",
+    "test_serve",
+    "test_stdio",
+    "test_supervisor",
 )
 
 

@@ -146,7 +146,13 @@ class ServerCall(grpclib.server.Stream[Any, Any]):
 
 # What a request consists of that has nothing of its own: neither metadata nor a deadline.
 _PLAIN_FIELDS = {
-    *(":method", ":scheme", ":path", ":authority", "te", "content-type", "user-agent"),
+    ":method",
+    ":scheme",
+    ":path",
+    ":authority",
+    "te",
+    "content-type",
+    "user-agent",
     # Of clients that could read compressed answers, as C++'s.
     "grpc-accept-encoding",
 }

@@ -19,13 +19,9 @@ from h2.exceptions import H2Error, ProtocolError, StreamClosedError, TooManyStre
 from .connection import EventsProcessor, Stream, encoded
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncIterator,
-        Callable,
-    )
+    from collections.abc import AsyncIterator, Callable
 
     from .channel import PluginChannel
-
 
 # Longest message that is taken apart of a stream whose messages are short.
 _MAX_ENCODED_BYTES = 16 * 2**20

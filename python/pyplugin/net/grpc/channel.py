@@ -28,10 +28,7 @@ from .connection import (
 if TYPE_CHECKING:
     import asyncio
     import ssl
-    from collections.abc import (
-        Callable,
-        Coroutine,
-    )
+    from collections.abc import Callable, Coroutine
 
     from grpclib.config import Configuration
 

@@ -21,15 +21,9 @@ from ..http2 import new_connection
 from ..reading import ReadingProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Iterable,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from grpclib.utils import Wrapper
-
 
 _HEAD = struct.Struct(">?I")
 _STREAM_WINDOW_BYTES = 4 * 2**20
